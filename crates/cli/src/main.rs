@@ -1,0 +1,2 @@
+//! The `fibra` program.
+fn main() {}
