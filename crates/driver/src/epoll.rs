@@ -1,0 +1,309 @@
+//! Readiness by `epoll(7)`: edge-triggered, each descriptor registered once for both directions.
+//!
+//! A descriptor is registered with the driver whose worker first has to wait on it, at that moment and not before: a
+//! short-lived connection whose bytes are already there is never registered at all. Waiters of other workers queue on the
+//! same [`Source`]; their tokens come out of this driver's [`wait`](Epoll::wait) and its owner forwards them.
+//!
+//! What the kernel stores beside a registration is a key: an index into this driver's table and the generation of that
+//! entry. An event of a descriptor that was closed and whose entry was given to another finds a different generation and is dropped, so a
+//! stale event never reaches the wrong waiter, and descriptor numbers play no part in it.
+//!
+//! Closing needs no `EPOLL_CTL_DEL`: the kernel forgets a file when its last descriptor is closed. Entries are *retired* from any thread, and reused
+//! by the owner at its next wait.
+
+use crate::op::{Attempt, Operation, closed_error};
+use crate::source::{Enlist, Ready, State};
+use crate::{Completion, Source, Start, Token};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The key of the notifier's eventfd; no table is that long.
+const NOTIFIER: u64 = u64::MAX;
+
+/// How many events one `epoll_wait` takes at most.
+const EVENTS: usize = 1024;
+
+/// Below this, a timeout is waited for with `ppoll(2)`, which counts in nanoseconds; `epoll_wait` counts in milliseconds, and
+/// `epoll_pwait2` is not everywhere (Linux 5.11, and refused by some system call filters).
+const PRECISE_BELOW: Duration = Duration::from_millis(20);
+
+/// The epoll driver of one worker.
+pub struct Epoll {
+    shared: Arc<Shared>,
+    /// Registered descriptors, by the index in their key. Touched by the owner only.
+    table: Vec<Entry>,
+    free: Vec<u32>,
+    events: Vec<epoll::Event>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    state: Option<Arc<State>>,
+}
+
+/// The part that other threads may touch.
+#[derive(Debug)]
+struct Shared {
+    epoll: OwnedFd,
+    eventfd: OwnedFd,
+    /// Keys whose sources are gone. Any thread pushes, the owner takes.
+    retired: Mutex<Vec<u64>>,
+    has_retired: AtomicBool,
+    closed: AtomicBool,
+}
+
+/// Where a source is registered.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    shared: Arc<Shared>,
+    key: u64,
+}
+
+impl Registration {
+    fn is_live(&self) -> bool {
+        !self.shared.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn retire(self) {
+        let mut retired = self.shared.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.push(self.key);
+        self.shared.has_retired.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn remove(self, fd: BorrowedFd<'_>) {
+        // Fails only if `fd` is not the descriptor that was registered; then its events are stale and ignored.
+        let _ = epoll::delete(&self.shared.epoll, fd);
+        self.retire();
+    }
+}
+
+// SAFETY: only `events` is not `Send` by itself, because what the kernel hands back may be a pointer; here it is always a number.
+unsafe impl Send for Epoll {}
+
+impl std::fmt::Debug for Epoll {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Epoll")
+            .field("shared", &self.shared)
+            .field("table", &self.table.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends a wait of its driver from any thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Notifier(Arc<Shared>);
+
+impl Notifier {
+    /// Makes the driver's current wait, or else its next, return at once.
+    pub fn notify(&self) {
+        // EAGAIN means that the counter is full: then the eventfd is readable, and was reported.
+        let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
+    }
+}
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Epoll> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Edge-triggered: every write is a new edge, so the counter need never be read.
+        epoll::add(&epoll, &eventfd, EventData::new_u64(NOTIFIER), EventFlags::IN | EventFlags::ET)?;
+        let shared = Shared {
+            epoll,
+            eventfd,
+            retired: Mutex::default(),
+            has_retired: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        };
+        Ok(Epoll {
+            shared: Arc::new(shared),
+            table: Vec::new(),
+            free: Vec::new(),
+            events: Vec::with_capacity(EVENTS),
+        })
+    }
+
+    pub(crate) fn notifier(&self) -> Notifier {
+        Notifier(Arc::clone(&self.shared))
+    }
+
+    pub(crate) fn has_sources(&self) -> bool {
+        self.table.len() > self.free.len()
+    }
+
+    /// Attempts `op` unless that is known to be useless, and queues `token` when it would block: see the protocol in
+    /// `source.rs`.
+    #[inline]
+    pub(crate) fn start<O: Operation>(
+        &mut self,
+        source: &Source,
+        fd: BorrowedFd<'_>,
+        op: &mut O,
+        token: Token,
+    ) -> Start<O::Output> {
+        let direction = op.direction();
+        loop {
+            let edges = source.edges(direction);
+            if op.must_attempt() || !source.is_drained(direction, edges) {
+                if source.is_closed() {
+                    return Start::Done { result: Err(closed_error()), pass: None };
+                }
+                match op.attempt(fd) {
+                    Ok(Attempt { value, drained }) => {
+                        let mut pass = None;
+                        if drained {
+                            source.set_drained(direction, edges);
+                        } else if source.has_waiters(direction) {
+                            pass = source.pass_if_ready(fd, direction);
+                        }
+                        return Start::Done { result: Ok(value), pass };
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        source.set_drained(direction, edges);
+                    }
+                    Err(error) => {
+                        // The error may be this operation's alone: others who wait go on.
+                        let pass = source.has_waiters(direction).then(|| source.pass_on(direction)).flatten();
+                        return Start::Done { result: Err(error), pass };
+                    }
+                }
+            }
+            let mut waiters = source.0.lock();
+            if !waiters.registration.as_ref().is_some_and(Registration::is_live) {
+                match self.register(fd, &source.0) {
+                    Ok(registration) => waiters.registration = Some(registration),
+                    Err(error) => return Start::Done { result: Err(error), pass: None },
+                }
+            }
+            match source.enlist(&mut waiters, direction, edges, token) {
+                Enlist::Queued => return Start::Pending,
+                Enlist::Stale => {}
+                Enlist::Closed => return Start::Done { result: Err(closed_error()), pass: None },
+            }
+        }
+    }
+
+    #[cold]
+    fn register(&mut self, fd: BorrowedFd<'_>, state: &Arc<State>) -> io::Result<Registration> {
+        self.reap();
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                self.table.push(Entry { generation: 0, state: None });
+                (self.table.len() - 1) as u32
+            }
+        };
+        let entry = &mut self.table[index as usize];
+        let key = u64::from(entry.generation) << 32 | u64::from(index);
+        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        match epoll::add(&self.shared.epoll, fd, EventData::new_u64(key), interest) {
+            Ok(()) => {
+                entry.state = Some(Arc::clone(state));
+                Ok(Registration { shared: Arc::clone(&self.shared), key })
+            }
+            Err(error) => {
+                self.free.push(index);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Makes the entries of sources that are gone free again.
+    fn reap(&mut self) {
+        if !self.shared.has_retired.load(Ordering::Acquire) {
+            return;
+        }
+        let keys = {
+            let mut retired = self.shared.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.has_retired.store(false, Ordering::Release);
+            std::mem::take(&mut *retired)
+        };
+        for key in keys {
+            let index = key as u32;
+            let entry = &mut self.table[index as usize];
+            entry.generation = entry.generation.wrapping_add(1);
+            entry.state = None;
+            self.free.push(index);
+        }
+        if self.free.len() == self.table.len() && self.table.capacity() > 1024 {
+            // Nothing is registered: keep the generations' promise by starting above all of them, and give the memory back.
+            let next = self.table.iter().map(|entry| entry.generation).max().unwrap_or(0).wrapping_add(1);
+            self.table = (0..64).map(|_| Entry { generation: next, state: None }).collect();
+            self.free = (0..64).rev().collect();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, out: &mut Vec<Completion>) -> io::Result<()> {
+        self.reap();
+        self.events.clear();
+        let result = match timeout {
+            Some(timeout) if !timeout.is_zero() && timeout < PRECISE_BELOW => self.wait_precisely(timeout),
+            _ => self.epoll_wait(timeout),
+        };
+        match result {
+            Ok(()) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &self.events {
+            // The fields are copied out: the struct is packed on x86-64.
+            let (data, flags) = (event.data, event.flags);
+            let key = data.u64();
+            if key == NOTIFIER {
+                continue;
+            }
+            let (index, generation) = (key as u32 as usize, (key >> 32) as u32);
+            let Some(Entry { generation: current, state: Some(state) }) = self.table.get(index) else {
+                continue;
+            };
+            if *current != generation {
+                continue;
+            }
+            state.edge(ready(flags), &mut |token| out.push(Completion { token }));
+        }
+        Ok(())
+    }
+
+    fn epoll_wait(&mut self, timeout: Option<Duration>) -> rustix::io::Result<()> {
+        let timeout = timeout.map(timespec);
+        epoll::wait(&self.shared.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref())?;
+        Ok(())
+    }
+
+    fn wait_precisely(&mut self, timeout: Duration) -> rustix::io::Result<()> {
+        let mut set = [PollFd::from_borrowed_fd(self.shared.epoll.as_fd(), PollFlags::IN)];
+        rustix::event::poll(&mut set, Some(&timespec(timeout)))?;
+        self.epoll_wait(Some(Duration::ZERO))
+    }
+
+    pub(crate) fn close(&mut self, out: &mut Vec<Completion>) {
+        self.shared.closed.store(true, Ordering::Release);
+        for entry in &mut self.table {
+            if let Some(state) = entry.state.take() {
+                out.extend(state.take_all().into_iter().map(|token| Completion { token }));
+            }
+        }
+    }
+}
+
+fn timespec(timeout: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    }
+}
+
+fn ready(flags: EventFlags) -> Ready {
+    let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+    Ready {
+        read: flags.intersects(EventFlags::IN | EventFlags::RDHUP),
+        write: flags.contains(EventFlags::OUT),
+        read_hung_up: gone || flags.contains(EventFlags::RDHUP),
+        write_hung_up: gone,
+    }
+}

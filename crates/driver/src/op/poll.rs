@@ -1,0 +1,51 @@
+//! Wait until a descriptor is readable or writable, and take nothing: for callers who make the call themselves.
+
+use super::{Attempt, Operation};
+use crate::Direction;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// Completes when the direction is ready, or broken.
+#[derive(Debug)]
+pub struct Poll {
+    direction: Direction,
+    /// Set when an edge has answered instead of a call: see [`Poll::woken`].
+    ready: bool,
+}
+
+impl Poll {
+    /// Waits for `direction`.
+    pub fn new(direction: Direction) -> Self {
+        Poll { direction, ready: false }
+    }
+
+    /// Tells the operation that its token came back: the edge itself is the answer, and no call needs to be made.
+    pub fn woken(&mut self) {
+        self.ready = true;
+    }
+}
+
+impl Operation for Poll {
+    type Output = ();
+
+    #[inline]
+    fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<()>> {
+        if !self.ready {
+            let flags = match self.direction {
+                Direction::Read => PollFlags::IN,
+                Direction::Write => PollFlags::OUT,
+            };
+            let mut set = [PollFd::from_borrowed_fd(fd, flags)];
+            let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if super::uninterrupted(|| rustix::event::poll(&mut set, Some(&zero)))? == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+        Ok(Attempt { value: (), drained: false })
+    }
+}

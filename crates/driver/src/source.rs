@@ -1,0 +1,364 @@
+//! What a driver knows of one open file: an event count and a wait queue for each direction.
+//!
+//! The protocol, for one direction of one descriptor:
+//!
+//! ```text
+//!  waiter                                          driver's owner
+//!  1  t = edges                                    a  kernel reports an edge
+//!  2  unless drained == t: attempt the call        b  lock; edges += 1; pop one waiter; unlock
+//!       success, all taken: drained = t            c  hand the popped token back
+//!       would block:        drained = t
+//!  3  lock; edges != t? unlock, go to 1
+//!     push my token; unlock; park
+//!  4  woken: go to 1
+//! ```
+//!
+//! `drained == edges` means: since the last edge somebody has seen the kernel's buffer empty (or full, when writing), so that
+//! an attempt now would be a wasted system call. It is only a hint to skip the call and go straight to the wait queue.
+//!
+//! **No wake-up is lost.** epoll is edge-triggered: data that arrives after the attempt of step 2 raises a new edge. Either
+//! that edge is processed before step 3 takes the lock, and step 3 sees that `edges` moved; or after, and step b finds the
+//! token. The same holds across threads, because b and 3 are under one lock. `drained` is stored with the *count from
+//! before the attempt*, so a slow writer of the hint cannot hide an edge that came meanwhile: it stores an old count,
+//! which differs from `edges`, and the next operation attempts its call.
+//!
+//! **One edge wakes one waiter, and is not wasted.** The popped waiter holds the baton: it attempts the call (an edge may stand
+//! for several connections or datagrams). If the call succeeds without draining and others wait, a `poll(2)` with no
+//! timeout tells whether something is left, and if so the next one is woken ([`Start::Done::pass`](crate::Start)). A waiter that was popped but
+//! does not want the baton any more passes it on with [`Source::pass_on`].
+//!
+//! **End of stream.** A hang-up is an edge that is not followed by another, and it may be merged with the edge of the last data;
+//! so once the kernel has reported one the hint is not used any more (`hung_up`).
+
+use crate::epoll::Registration;
+use crate::{Direction, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A descriptor's state, shared by all handles to one open file (clones share it).
+#[derive(Debug)]
+pub struct Source(pub(crate) Arc<State>);
+
+/// How leaving a wait queue ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Cancel {
+    /// The token was still queued, and is not any more: no completion will come.
+    Removed,
+    /// The token was taken out before: its completion is on its way, and has to be waited for.
+    InFlight,
+}
+
+/// The answer of [`Source::enlist`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Enlist {
+    /// The token is in the queue.
+    Queued,
+    /// An edge came since the count was read: attempt again.
+    Stale,
+    /// The source was closed.
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    /// How many [`Source`]s there are. The driver's table keeps the state alive too, so the `Arc`'s own count does not tell.
+    handles: AtomicU32,
+    read: Side,
+    write: Side,
+    closed: AtomicBool,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Debug)]
+struct Side {
+    /// Counts the edges; written under the lock of `waiters`.
+    edges: AtomicU32,
+    /// The count at which the direction was last seen empty (or full). Any thread.
+    drained: AtomicU32,
+    /// Hang-up or error seen: the hint is void. Set once.
+    hung_up: AtomicBool,
+    /// How many wait, so that an operation that succeeds need not take the lock to learn that nobody does.
+    waiting: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    read: Queue,
+    write: Queue,
+    pub(crate) registration: Option<Registration>,
+}
+
+/// First in, first out; the first place costs no allocation, since more than one waiter a direction is rare.
+#[derive(Debug, Default)]
+struct Queue {
+    first: Option<Token>,
+    rest: Option<Box<VecDeque<Token>>>,
+}
+
+impl Queue {
+    fn push(&mut self, token: Token) {
+        match self.first {
+            None => self.first = Some(token),
+            Some(_) => self.rest.get_or_insert_default().push_back(token),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Token> {
+        let first = self.first.take()?;
+        if let Some(rest) = &mut self.rest {
+            self.first = rest.pop_front();
+        }
+        Some(first)
+    }
+
+    fn remove(&mut self, token: Token) -> bool {
+        if self.first == Some(token) {
+            return self.pop().is_some();
+        }
+        let Some(rest) = &mut self.rest else { return false };
+        match rest.iter().position(|&queued| queued == token) {
+            Some(at) => rest.remove(at).is_some(),
+            None => false,
+        }
+    }
+}
+
+impl Side {
+    fn new() -> Side {
+        Side {
+            edges: AtomicU32::new(0),
+            drained: AtomicU32::new(u32::MAX),
+            hung_up: AtomicBool::new(false),
+            waiting: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Source {
+    /// A descriptor about which nothing is known yet, and which no driver has registered.
+    pub fn new() -> Source {
+        Source(Arc::new(State {
+            handles: AtomicU32::new(1),
+            read: Side::new(),
+            write: Side::new(),
+            closed: AtomicBool::new(false),
+            waiters: Mutex::default(),
+        }))
+    }
+
+    /// Marks the source as closed and returns everybody who waits on it: wake them. Every later operation, and theirs when
+    /// they try again, ends with [`closed_error`](crate::op::closed_error).
+    pub fn close(&self) -> Vec<Token> {
+        self.0.closed.store(true, Ordering::SeqCst);
+        self.0.take_all()
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::SeqCst)
+    }
+
+    /// Removes the descriptor from its driver, for when it goes on living outside: what waits on it is returned. `fd` must be the descriptor
+    /// that was registered, or nothing is removed from the kernel's set (stale events are ignored).
+    pub fn deregister(&self, fd: BorrowedFd<'_>) -> Vec<Token> {
+        let registration = self.0.lock().registration.take();
+        if let Some(registration) = registration {
+            registration.remove(fd);
+        }
+        self.0.take_all()
+    }
+
+    /// Takes the next waiter of a direction, for a caller who was given readiness and does not use it.
+    pub fn pass_on(&self, direction: Direction) -> Option<Token> {
+        self.0.pop(direction)
+    }
+
+    /// Leaves the queue.
+    pub(crate) fn retract(&self, direction: Direction, token: Token) -> Cancel {
+        let mut waiters = self.0.lock();
+        if waiters.queue(direction).remove(token) {
+            self.0.side(direction).waiting.fetch_sub(1, Ordering::Relaxed);
+            Cancel::Removed
+        } else {
+            Cancel::InFlight
+        }
+    }
+
+    /// The count of edges, to be read before an attempt.
+    #[inline]
+    pub(crate) fn edges(&self, direction: Direction) -> u32 {
+        self.0.side(direction).edges.load(Ordering::Acquire)
+    }
+
+    /// Whether an attempt is known to be useless (see the module's docs).
+    #[inline]
+    pub(crate) fn is_drained(&self, direction: Direction, edges: u32) -> bool {
+        let side = self.0.side(direction);
+        side.drained.load(Ordering::Acquire) == edges && !side.hung_up.load(Ordering::Acquire)
+    }
+
+    /// Notes that an attempt that began at `edges` left nothing behind.
+    #[inline]
+    pub(crate) fn set_drained(&self, direction: Direction, edges: u32) {
+        self.0.side(direction).drained.store(edges, Ordering::Release);
+    }
+
+    /// Whether others wait in this direction.
+    #[inline]
+    pub(crate) fn has_waiters(&self, direction: Direction) -> bool {
+        self.0.side(direction).waiting.load(Ordering::Relaxed) != 0
+    }
+
+    /// Queues `token`, unless an edge came since `edges` was read.
+    #[inline]
+    pub(crate) fn enlist(
+        &self,
+        waiters: &mut MutexGuard<'_, Waiters>,
+        direction: Direction,
+        edges: u32,
+        token: Token,
+    ) -> Enlist {
+        if self.is_closed() {
+            return Enlist::Closed;
+        }
+        let side = self.0.side(direction);
+        if side.edges.load(Ordering::Relaxed) != edges {
+            return Enlist::Stale;
+        }
+        waiters.queue(direction).push(token);
+        side.waiting.fetch_add(1, Ordering::Relaxed);
+        Enlist::Queued
+    }
+
+    /// After a success that may have left something: the next waiter, if the kernel says that there is work for it.
+    #[cold]
+    pub(crate) fn pass_if_ready(&self, fd: BorrowedFd<'_>, direction: Direction) -> Option<Token> {
+        let flags = match direction {
+            Direction::Read => PollFlags::IN,
+            Direction::Write => PollFlags::OUT,
+        };
+        let mut set = [PollFd::from_borrowed_fd(fd, flags)];
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match rustix::event::poll(&mut set, Some(&zero)) {
+            Ok(0) => None,
+            // On an error the waiter finds out for itself: a spurious wake-up is safe, a missing one is not.
+            _ => self.0.pop(direction),
+        }
+    }
+}
+
+impl State {
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Waiters> {
+        // Nothing below panics while it holds the lock.
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
+        }
+    }
+
+    fn pop(&self, direction: Direction) -> Option<Token> {
+        let mut waiters = self.lock();
+        self.pop_locked(&mut waiters, direction)
+    }
+
+    #[inline]
+    fn pop_locked(&self, waiters: &mut Waiters, direction: Direction) -> Option<Token> {
+        let token = waiters.queue(direction).pop()?;
+        self.side(direction).waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(token)
+    }
+
+    /// Step b: one event of the kernel. Appends who is to be woken.
+    #[inline]
+    pub(crate) fn edge(&self, ready: Ready, wake: &mut impl FnMut(Token)) {
+        let mut waiters = self.lock();
+        for (direction, ready, hung_up) in [
+            (Direction::Read, ready.read, ready.read_hung_up),
+            (Direction::Write, ready.write, ready.write_hung_up),
+        ] {
+            if !ready && !hung_up {
+                continue;
+            }
+            let side = self.side(direction);
+            side.edges.store(side.edges.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            if hung_up {
+                side.hung_up.store(true, Ordering::Release);
+            }
+            while let Some(token) = self.pop_locked(&mut waiters, direction) {
+                wake(token);
+                // After a hang-up nobody blocks any more: all may go.
+                if !hung_up {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Empties both queues and makes every later operation attempt its call first.
+    pub(crate) fn take_all(&self) -> Vec<Token> {
+        let mut waiters = self.lock();
+        let mut taken = Vec::new();
+        for direction in [Direction::Read, Direction::Write] {
+            let side = self.side(direction);
+            side.edges.store(side.edges.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            while let Some(token) = self.pop_locked(&mut waiters, direction) {
+                taken.push(token);
+            }
+        }
+        taken
+    }
+}
+
+impl Waiters {
+    #[inline]
+    fn queue(&mut self, direction: Direction) -> &mut Queue {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+}
+
+/// What one event of the kernel says of a descriptor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ready {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) read_hung_up: bool,
+    pub(crate) write_hung_up: bool,
+}
+
+impl Clone for Source {
+    fn clone(&self) -> Self {
+        self.0.handles.fetch_add(1, Ordering::Relaxed);
+        Source(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if self.0.handles.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(registration) = self.0.lock().registration.take()
+        {
+            // The descriptor itself need not be removed from the kernel's set: that happens when the open file is closed. If a
+            // duplicate keeps the file open, its events carry a key that is retired here, and are ignored.
+            registration.retire();
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The blocking pool: calls that would block a worker run on OS threads of their own, while the coroutine parks.
+//!
+//! The pool belongs to the process. It grows a thread at a time when a call finds no idle one, up to [`max_threads`]; beyond that calls
+//! wait in line. A thread that has been idle for ten seconds ends.
+//!
+//! Two ways in: [`spawn_blocking`] for a closure of its own, with a handle; and [`run`], inside the library, for a closure that borrows
+//! from its caller. The latter is a wait that neither a timeout nor a request to stop ends, because a thread of the pool is using
+//! the caller's memory until it says that it is done.
+
+use crate::scheduler::core::Core;
+use crate::scheduler::park;
+use crate::scheduler::runtime::{enter_ambient, existing_core};
+use crate::scheduler::task::{Kind, Settings, TaskPtr, new_task};
+use crate::scheduler::worker::Worker;
+use crate::spawn::JoinHandle;
+use fibra_driver::Token;
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How many threads the pool has at most, unless [`set_max_threads`] says otherwise.
+const MAX_THREADS: usize = 512;
+
+/// How long an idle thread waits for more.
+const IDLE: Duration = Duration::from_secs(10);
+
+static MAXIMUM: AtomicUsize = AtomicUsize::new(MAX_THREADS);
+
+static POOL: Pool = Pool {
+    queue: Mutex::new(Queue { calls: VecDeque::new(), submitted: 0, idle: 0, notified: 0, threads: 0 }),
+    work: Condvar::new(),
+};
+
+struct Pool {
+    queue: Mutex<Queue>,
+    work: Condvar,
+}
+
+struct Queue {
+    /// In the order of their numbers.
+    calls: VecDeque<(u64, Call)>,
+    submitted: u64,
+    /// Threads that wait for a call and have not been notified of one.
+    idle: usize,
+    /// Notifications that no thread has taken yet.
+    notified: usize,
+    threads: usize,
+}
+
+/// One call for a thread of the pool.
+enum Call {
+    /// A task with a handle, and the runtime that its spawns belong to. The call owns a reference.
+    Job(TaskPtr, Option<Arc<Core>>),
+    /// A closure that somebody is parked for.
+    Borrowed(Borrowed),
+}
+
+/// A closure on the stack of a parked context.
+struct Borrowed {
+    run: unsafe fn(*mut ()),
+    closure: *mut (),
+    token: Token,
+    core: Option<Arc<Core>>,
+}
+
+// SAFETY: the closure behind the pointer is `Send` (`run` demands it), and its owner is parked until the call is over.
+unsafe impl Send for Borrowed {}
+
+/// How many threads the blocking pool has at most.
+pub fn max_threads() -> usize {
+    MAXIMUM.load(Ordering::Relaxed)
+}
+
+/// Sets how many threads the blocking pool has at most, at least one. Threads beyond that end when they are done.
+pub fn set_max_threads(count: usize) {
+    MAXIMUM.store(count.max(1), Ordering::Relaxed);
+}
+
+/// How many threads the blocking pool has now.
+pub fn threads() -> usize {
+    POOL.lock().threads
+}
+
+/// Runs `f` on a thread of the blocking pool, and returns a handle for its result: for calls that block and know nothing of coroutines.
+///
+/// The runtime's end does not wait for it.
+///
+/// ```
+/// fibra::run(|| {
+///     let slow = fibra::spawn_blocking(|| {
+///         std::thread::sleep(std::time::Duration::from_millis(5));
+///         "done"
+///     });
+///     assert_eq!(slow.join().unwrap(), "done");
+/// });
+/// ```
+///
+/// # Panics
+/// When the pool has no thread and cannot start one.
+pub fn spawn_blocking<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let settings = Settings { kind: Some(Kind::Job), ..Settings::default() };
+    // SAFETY: `F` and `T` are `'static` and may cross threads.
+    let task = unsafe { new_task(settings, 1, f) };
+    let handle = JoinHandle::new(task.clone());
+    if let Err((error, call)) = POOL.submit(Call::Job(task.into_ptr(), existing_core())) {
+        call.give_up();
+        panic!("cannot start a thread for a blocking call: {error}");
+    }
+    handle
+}
+
+/// Runs `f` where it may block: on an OS thread in place, for a coroutine on the pool, while it parks. Where the pool cannot start its first
+/// thread, `f` blocks the worker: slow beats failed.
+pub(crate) fn run<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    if Worker::here().and_then(Worker::current).is_none() {
+        return f();
+    }
+    run_elsewhere(f)
+}
+
+/// The closure's way to the pool and its result's way back.
+enum Slot<F, T> {
+    Waiting(F),
+    Running,
+    Done(thread::Result<T>),
+}
+
+fn run_elsewhere<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    /// # Safety
+    /// `slot` is the caller's `Slot<F, T>`, and nobody else touches it now.
+    unsafe fn call<F: FnOnce() -> T, T>(slot: *mut ()) {
+        // SAFETY: the contract above.
+        let slot = unsafe { &mut *slot.cast::<Slot<F, T>>() };
+        let Slot::Waiting(f) = std::mem::replace(slot, Slot::Running) else { unreachable!("a call is made once") };
+        *slot = Slot::Done(catch_unwind(AssertUnwindSafe(f)));
+    }
+
+    let mut slot = Slot::Waiting(f);
+    let borrowed = Borrowed {
+        run: call::<F, T>,
+        closure: (&raw mut slot).cast(),
+        token: park::token(),
+        core: existing_core(),
+    };
+    if let Err((_, refused)) = POOL.submit(Call::Borrowed(borrowed)) {
+        drop(refused);
+        // SAFETY: the pool gave the call back, so the slot is ours alone.
+        unsafe { call::<F, T>((&raw mut slot).cast()) };
+    } else {
+        // The pool's thread has the address of `slot`; it wakes us when it has written the result and will not touch it again.
+        park::park_until_woken();
+    }
+    match slot {
+        Slot::Done(Ok(value)) => value,
+        Slot::Done(Err(payload)) => resume_unwind(payload),
+        Slot::Waiting(_) | Slot::Running => unreachable!("the wake-up comes after the result"),
+    }
+}
+
+impl Call {
+    fn make(self) {
+        match self {
+            Call::Job(task, core) => enter_ambient(core, || {
+                // SAFETY: the call owns a reference, and a job is run once.
+                unsafe {
+                    task.run(None);
+                    drop(task.into_ref());
+                }
+            }),
+            Call::Borrowed(Borrowed { run, closure, token, core }) => {
+                // SAFETY: the slot's owner is parked until the wake-up below.
+                enter_ambient(core, || unsafe { run(closure) });
+                park::wake(token);
+            }
+        }
+    }
+
+    /// Ends a job that no thread will run.
+    fn give_up(self) {
+        if let Call::Job(task, _) = self {
+            // SAFETY: the call owns the reference of a task that never ran.
+            unsafe {
+                task.abandon();
+                drop(task.into_ref());
+            }
+        }
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(&'static self, call: Call) -> Result<(), (io::Error, Call)> {
+        let mut queue = self.lock();
+        let number = queue.submitted;
+        queue.submitted += 1;
+        queue.calls.push_back((number, call));
+        if queue.idle > 0 {
+            // One idle thread is spoken for; the next call looks for another.
+            queue.idle -= 1;
+            queue.notified += 1;
+            drop(queue);
+            self.work.notify_one();
+            return Ok(());
+        }
+        if queue.threads >= max_threads() {
+            return Ok(());
+        }
+        queue.threads += 1;
+        drop(queue);
+        let name = format!("fibra-blocking-{number}");
+        let Err(error) = thread::Builder::new().name(name).spawn(|| self.serve()) else { return Ok(()) };
+        let mut queue = self.lock();
+        queue.threads -= 1;
+        if queue.threads > 0 {
+            // Slower, but a thread will come to it.
+            return Ok(());
+        }
+        let place = queue.calls.iter().position(|(other, _)| *other == number);
+        match place.and_then(|place| queue.calls.remove(place)) {
+            Some((_, call)) => Err((error, call)),
+            // A thread that has ended meanwhile came to it.
+            None => Ok(()),
+        }
+    }
+
+    fn serve(&self) {
+        let mut queue = self.lock();
+        loop {
+            while let Some((_, call)) = queue.calls.pop_front() {
+                drop(queue);
+                call.make();
+                queue = self.lock();
+            }
+            if queue.threads > max_threads() {
+                queue.threads -= 1;
+                return;
+            }
+            queue.idle += 1;
+            loop {
+                let (guard, timeout) = self.work.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+                queue = guard;
+                if queue.notified > 0 {
+                    // Who notified has taken a thread off the idle: this one, whichever was meant.
+                    queue.notified -= 1;
+                    break;
+                }
+                if timeout.timed_out() {
+                    queue.idle -= 1;
+                    queue.threads -= 1;
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The running context, as a handle: a coroutine, or an OS thread.
+
+use crate::cancel;
+use crate::scheduler::park;
+use crate::scheduler::state::{Reason, Signal};
+use crate::scheduler::task::{Kind, TaskRef};
+use std::fmt;
+use std::time::Duration;
+
+/// A coroutine or an OS thread: whatever can run, and can wait.
+///
+/// ```
+/// fibra::run(|| {
+///     let main = fibra::current();
+///     fibra::spawn(move || main.unpark());
+///     fibra::park();
+/// });
+/// ```
+#[derive(Clone)]
+pub struct Context(pub(crate) TaskRef);
+
+/// The context that is running.
+pub fn current() -> Context {
+    Context(park::current())
+}
+
+impl Context {
+    /// Ends the context's [`park`], or else its next one: the token is kept, but not counted. As
+    /// [`std::thread::Thread::unpark`].
+    #[inline]
+    pub fn unpark(&self) {
+        // SAFETY: `self` holds a reference.
+        unsafe { park::signal(self.0.ptr(), Signal::Token) };
+    }
+
+    /// A number that no other context of this process has or had.
+    pub fn id(&self) -> u64 {
+        self.0.header().id
+    }
+
+    /// The name it was given.
+    pub fn name(&self) -> Option<&str> {
+        self.0.header().name()
+    }
+
+    /// Whether it is a coroutine; else it is an OS thread.
+    pub fn is_coroutine(&self) -> bool {
+        self.0.header().kind != Kind::Thread
+    }
+
+    /// Whether the runtime's end waits for it.
+    pub fn is_daemon(&self) -> bool {
+        self.0.header().is_daemon()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("coroutine", &self.is_coroutine())
+            .finish()
+    }
+}
+
+impl PartialEq for Context {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for Context {}
+
+/// Sleeps until [`Context::unpark`] is called, or was called since the last park.
+///
+/// Unlike std's it never returns for no reason.
+pub fn park() {
+    match park::park_for_token(None) {
+        Reason::Woken | Reason::TimedOut => {}
+        Reason::Cancelled => cancel::unwind(),
+    }
+}
+
+/// The same for at most `timeout`; the reason tells which it was, [`Reason::Woken`] or [`Reason::TimedOut`].
+pub fn park_timeout(timeout: Duration) -> Reason {
+    match park::park_for_token(crate::time::deadline(timeout)) {
+        Reason::Cancelled => cancel::unwind(),
+        reason => reason,
+    }
+}
+
+/// Lets the other coroutines of this worker run, and goes on when it is this one's turn again. On an OS thread it is
+/// [`std::thread::yield_now`].
+#[inline]
+pub fn yield_now() {
+    match crate::scheduler::worker::Worker::here() {
+        Some(worker) if worker.current().is_some() => worker.yield_now(),
+        _ => std::thread::yield_now(),
+    }
+}

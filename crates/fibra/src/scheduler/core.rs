@@ -1,0 +1,288 @@
+//! What the workers of one runtime have in common: how it ends, and where a new task goes.
+//!
+//! # The end
+//! `Running → Draining → Killing`. While draining, whoever ends a task looks whether it was the last ([`Core::all_done`]). Then daemons
+//! are asked to unwind, and the workers stop when theirs have, or when patience is at its end.
+//!
+//! # Counting without sharing
+//! Each worker counts what it has spawned and what has ended on it, in words that only it writes. All is done when the sums are
+//! equal, *read in the order: ended first, then spawned*. That this is no accident of timing: let a task be counted
+//! as ended; its spawning happened before its end, so the later reading of the spawn counts has it. So the ended that were read are among the spawned that
+//! were read, and equal sums mean equal sets. Could a live task be missing in both? Its spawner was a task that is not a daemon
+//! (or the main one, likewise). If the spawner has ended it is in the ended that were read, and it spawned before it
+//! ended, so the child's spawning was read too. If it has not ended, it is itself a live task that is missing, and so on back to the main task, which has ended. (Threads outside and daemons can spawn
+//! at any time; what they spawn during the end may be cut short like a daemon.)
+
+use super::run_queue::Schedule;
+use super::shared::{Shared, count};
+use super::task::{TaskPtr, TaskRef};
+use super::worker::Worker;
+use crate::time::clock::Clock;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long daemons may take to unwind when their runtime ends.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A worker may hold this many more tasks than another before what it spawns goes to the other: moving costs more than a small difference.
+const SLACK: usize = 8;
+
+/// How far a runtime has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    Running,
+    /// The main task has ended: the others are waited for.
+    Draining,
+    /// Only daemons are left: they unwind.
+    Killing,
+}
+
+pub(crate) struct Core {
+    pub(crate) workers: Vec<Arc<Shared>>,
+    pub(crate) stack_size: usize,
+    pub(crate) schedule: Option<Arc<dyn Schedule>>,
+    pub(crate) driver_name: &'static str,
+    clock: Option<Arc<dyn Clock>>,
+    phase: AtomicU8,
+    /// Non-daemon tasks spawned by threads that are no workers of this runtime.
+    spawned_outside: AtomicU64,
+    /// An idle worker has been woken to look for work, and has not looked yet.
+    searching: AtomicBool,
+    next_outside: AtomicUsize,
+    done: Mutex<bool>,
+    on_done: Condvar,
+    killing_since: OnceLock<Instant>,
+    /// How many tasks wait for a stack.
+    starving: AtomicUsize,
+    starving_reported: AtomicBool,
+}
+
+impl Core {
+    pub(crate) fn new(
+        workers: Vec<Arc<Shared>>,
+        stack_size: usize,
+        driver_name: &'static str,
+        schedule: Option<Arc<dyn Schedule>>,
+        clock: Option<Arc<dyn Clock>>,
+    ) -> Core {
+        Core {
+            workers,
+            stack_size,
+            schedule,
+            driver_name,
+            clock,
+            phase: AtomicU8::new(Phase::Running as u8),
+            spawned_outside: AtomicU64::new(0),
+            searching: AtomicBool::new(false),
+            next_outside: AtomicUsize::new(0),
+            done: Mutex::new(false),
+            on_done: Condvar::new(),
+            killing_since: OnceLock::new(),
+            starving: AtomicUsize::new(0),
+            starving_reported: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        match &self.clock {
+            None => Instant::now(),
+            Some(clock) => clock.now(),
+        }
+    }
+
+    pub(crate) fn until(&self, deadline: Instant) -> Duration {
+        match &self.clock {
+            None => deadline.saturating_duration_since(Instant::now()),
+            Some(clock) => clock.until(deadline),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            _ => Phase::Killing,
+        }
+    }
+
+    /// The main task has ended.
+    pub(crate) fn drain(&self) {
+        self.phase.fetch_max(Phase::Draining as u8, Ordering::SeqCst);
+        self.check_done();
+    }
+
+    /// Only daemons are left.
+    pub(crate) fn kill(&self) {
+        self.killing_since.get_or_init(Instant::now);
+        self.phase.fetch_max(Phase::Killing as u8, Ordering::SeqCst);
+        self.workers.iter().for_each(|worker| worker.rouse());
+    }
+
+    pub(crate) fn is_out_of_patience(&self) -> bool {
+        self.killing_since.get().is_some_and(|since| since.elapsed() > PATIENCE)
+    }
+
+    /// When patience ends, for workers that sleep meanwhile.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.killing_since.get().map(|since| (PATIENCE + Duration::from_millis(1)).saturating_sub(since.elapsed()))
+    }
+
+    /// Whether every task has ended, daemons aside.
+    pub(crate) fn all_done(&self) -> bool {
+        fence(Ordering::SeqCst);
+        let finished: u64 = self.workers.iter().map(|worker| worker.finished.load(Ordering::Acquire)).sum();
+        let spawned: u64 = self.workers.iter().map(|worker| worker.spawned.load(Ordering::Acquire)).sum();
+        finished == spawned + self.spawned_outside.load(Ordering::Acquire)
+    }
+
+    /// After the end of a task while draining: tells whoever waits for the last.
+    pub(crate) fn check_done(&self) {
+        if self.phase() == Phase::Draining && self.all_done() {
+            *self.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.on_done.notify_all();
+            self.workers[0].rouse();
+        }
+    }
+
+    /// Blocks the calling thread, which is no worker, until every task has ended.
+    pub(crate) fn wait_until_done(&self) {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.on_done.wait_while(done, |done| !*done).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Queues a task that has not started. Its place: here, unless another worker holds clearly fewer.
+    pub(crate) fn place(&self, task: TaskRef) {
+        let daemon = task.header().is_daemon();
+        let here = Worker::here().filter(|worker| std::ptr::eq(Arc::as_ptr(&worker.core), self));
+        let Some(worker) = here else {
+            if !daemon {
+                self.spawned_outside.fetch_add(1, Ordering::AcqRel);
+            }
+            let turn = self.next_outside.fetch_add(1, Ordering::Relaxed);
+            let (one, other) = (turn % self.workers.len(), (turn / self.workers.len()) % self.workers.len());
+            return self.send(self.emptier(one, other), task.into_ptr());
+        };
+        if !daemon {
+            count(&worker.shared.spawned);
+        }
+        if self.workers.len() == 1 {
+            worker.shared.enter(1);
+            return worker.push_ready(task.into_ptr());
+        }
+        let random = worker.random() as usize;
+        let other = self.emptier(self.another(worker, random), self.another(worker, random >> 32));
+        if worker.shared.live() > self.workers[other].live() + SLACK {
+            return self.send(other, task.into_ptr());
+        }
+        worker.shared.enter(1);
+        if let Err(task) = worker.shared.push_unstarted(task.into_ptr()) {
+            return refuse(task);
+        }
+        self.wake_a_thief(worker.index());
+    }
+
+    /// Queues a task that must run on this very worker.
+    pub(crate) fn place_here(worker: &Worker, task: TaskRef) {
+        if !task.header().is_daemon() {
+            count(&worker.shared.spawned);
+        }
+        worker.shared.enter(1);
+        worker.push_ready(task.into_ptr());
+    }
+
+    /// A worker that is not `worker`.
+    fn another(&self, worker: &Worker, random: usize) -> usize {
+        let choice = random % (self.workers.len() - 1);
+        if choice >= worker.index() { choice + 1 } else { choice }
+    }
+
+    fn emptier(&self, one: usize, other: usize) -> usize {
+        let live = |index: usize| self.workers[index].live();
+        if live(other) < live(one) { other } else { one }
+    }
+
+    fn send(&self, index: usize, task: TaskPtr) {
+        let worker = &self.workers[index];
+        worker.enter_foreign();
+        match worker.push_unstarted(task) {
+            Ok(()) => worker.rouse(),
+            Err(task) => refuse(task),
+        }
+    }
+
+    /// There is something that an idle worker could start: wakes one, unless one has been woken and has not looked yet.
+    fn wake_a_thief(&self, besides: usize) {
+        if self.searching.load(Ordering::SeqCst) {
+            return;
+        }
+        let idle = |index: &usize| *index != besides && self.workers[*index].mailbox.is_asleep();
+        if let Some(thief) = (0..self.workers.len()).find(idle)
+            && !self.searching.swap(true, Ordering::SeqCst)
+        {
+            self.workers[thief].rouse();
+        }
+    }
+
+    /// The woken worker looks around now.
+    pub(crate) fn end_search(&self) {
+        if self.workers.len() > 1 {
+            self.searching.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether another worker has something that an idle one could start.
+    pub(crate) fn backlog_besides(&self, index: usize) -> bool {
+        self.workers.len() > 1
+            && self.workers.iter().enumerate().any(|(other, worker)| other != index && worker.backlog() > 0)
+    }
+
+    /// A task cannot start: there is no stack. Says so, once.
+    #[cold]
+    pub(crate) fn begin_starving(&self, error: &io::Error) {
+        self.starving.fetch_add(1, Ordering::Relaxed);
+        if !self.starving_reported.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "a coroutine waits for a stack until another has ended");
+        }
+    }
+
+    /// Tasks that waited for a stack try again.
+    pub(crate) fn end_starving(&self, count: usize) {
+        self.starving.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Whether one more coroutine can be promised a stack.
+    #[inline]
+    pub(crate) fn check_stacks(&self) -> io::Result<()> {
+        if self.starving.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            "no memory for another coroutine's stack, and others wait for one already",
+        ))
+    }
+
+    /// Queues a task for `start` on this worker, where it stays.
+    pub(crate) fn place_later(worker: &Worker, task: TaskRef, start: Instant) {
+        if !task.header().is_daemon() {
+            count(&worker.shared.spawned);
+        }
+        worker.shared.enter(1);
+        worker.set_timer(start, task.into_ptr());
+    }
+}
+
+/// The runtime is gone: the task ends unrun.
+#[cold]
+fn refuse(task: TaskPtr) {
+    // SAFETY: the task was refused by the queue, so its reference is still the caller's; only tasks that may cross threads are sent.
+    unsafe {
+        task.abandon();
+        drop(task.into_ref());
+    }
+}

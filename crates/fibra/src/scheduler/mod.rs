@@ -1,0 +1,31 @@
+//! The user-mode scheduler: N:1 on one worker, M:N on several, with coroutines that stay where they started.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`state`] | the parking word: sleeping meets waking |
+//! | [`join_word`] | ending meets joining |
+//! | [`mailbox`] | other threads meet a worker that may be asleep |
+//! | [`task`] | one allocation a context, and who may touch what of it |
+//! | [`park`] | what every waiting primitive calls |
+//! | [`run_queue`] | what runs next |
+//! | [`worker`] | the loop of one OS thread |
+//! | [`shared`] | what others may touch of a worker |
+//! | [`core`] | what the workers have in common: placing tasks, and the end |
+//! | [`runtime`] | making one, running in one, dropping one |
+//! | [`settings`] | what the environment says |
+
+pub(crate) mod core;
+pub(crate) mod join_word;
+pub(crate) mod mailbox;
+pub(crate) mod park;
+pub(crate) mod run_queue;
+pub(crate) mod runtime;
+pub(crate) mod settings;
+pub(crate) mod shared;
+pub(crate) mod state;
+pub(crate) mod sync;
+pub(crate) mod task;
+pub(crate) mod worker;
+
+#[cfg(all(test, loom))]
+mod models;

@@ -1,0 +1,453 @@
+//! The task: one allocation that holds a context's parking word, its coroutine, its closure and then its result.
+//!
+//! ```text
+//!  Cell<F, T>   ┌───────────────────────────────────────────────────────────────┐
+//!               │ Header   state · join · worker · id        any thread         │ ◀── TaskPtr, Token (thin, uncounted)
+//!               │          coroutine · yielder · slot        its worker only    │ ◀── TaskRef       (thin, counted)
+//!               │ stage    Pending(F) → Running → Done(T) → Taken               │
+//!               └───────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! # Who may touch what
+//! * The atomics: anybody who has a counted reference, or a token whose wake-up has not been delivered yet.
+//! * `coroutine`, `yielder`, `slot`, `armed`: the thread of the worker that the task is bound to. A task is bound when it is first
+//!   resumed and never moves after that.
+//! * `stage`: the worker until the join word says `DONE`; then the handle, or the worker if the handle has been dropped. So neither
+//!   the closure nor the result ever meets a thread that the types do not allow: the *last reference* never drops them.
+//!
+//! # References
+//! A started task holds one reference to itself, given back when it has ended. A queue holds one for a task that has not started, none
+//! for one that has. A suspended coroutine that will never be resumed (its runtime is gone and it did not end) keeps its own
+//! reference for ever: its memory is never freed, so whatever points into its stack stays valid.
+//!
+//! OS threads have a header too, without a coroutine: that is what makes every primitive work for both.
+
+use super::join_word::{Finish, JoinWord};
+use super::shared::Shared;
+use super::state::State;
+use crate::cancel::Cancelled;
+use crate::scope::ScopeState;
+use super::worker::Pause;
+use fibra_context::{Coroutine, Yielder};
+use fibra_driver::Token;
+use std::cell::{Cell as StdCell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use std::thread;
+
+/// What is common to all tasks, whatever they run.
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) state: State,
+    references: AtomicU32,
+    vtable: &'static VTable,
+    /// The worker that the task is bound to; null before it has started, and for OS threads.
+    pub(crate) worker: AtomicPtr<Shared>,
+    pub(crate) join: JoinWord,
+    pub(crate) id: u64,
+    extra: Option<Box<Extra>>,
+    pub(crate) kind: Kind,
+    /// Bytes of stack; 0 for the runtime's default.
+    pub(crate) stack_size: u32,
+    /// The place in the worker's list of started tasks.
+    pub(crate) slot: StdCell<u32>,
+    /// How many regions around the present code can be cancelled.
+    pub(crate) armed: StdCell<u32>,
+    yielder: StdCell<*const Yielder<(), Pause>>,
+    pub(crate) coroutine: UnsafeCell<Option<Coroutine<(), Pause, ()>>>,
+}
+
+/// What only some tasks have.
+#[derive(Default)]
+struct Extra {
+    name: Option<Box<str>>,
+    scope: Option<Arc<ScopeState>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A coroutine for which the runtime waits.
+    Coroutine,
+    /// A coroutine that the runtime's end cuts short.
+    Daemon,
+    /// An OS thread outside the runtime, or a worker outside of its coroutines.
+    Thread,
+    /// A closure for the blocking pool.
+    Job,
+}
+
+// SAFETY: the fields that are not thread-safe (`slot`, `armed`, `yielder`, `coroutine`, and the stage behind the header) are touched
+// by one thread at a time, as the module's documentation says: the bound worker's, or for the stage the holder of the handle.
+unsafe impl Send for Header {}
+// SAFETY: as above.
+unsafe impl Sync for Header {}
+
+struct VTable {
+    /// Runs the closure and stores the result.
+    run: unsafe fn(TaskPtr),
+    /// Drops the closure of a task that never ran and stores `Cancelled`.
+    abandon: unsafe fn(TaskPtr),
+    /// Moves the result to `*mut thread::Result<T>`.
+    take: unsafe fn(TaskPtr, *mut ()),
+    /// Drops the result.
+    discard: unsafe fn(TaskPtr),
+    /// Frees the allocation, whose stage is empty by now.
+    free: unsafe fn(TaskPtr),
+}
+
+/// A task by address: no reference is counted. Whoever has one knows why the task is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskPtr(NonNull<Header>);
+
+// SAFETY: an address; what may be done with it is the business of `Header`, which is `Sync`.
+unsafe impl Send for TaskPtr {}
+
+/// A counted reference to a task.
+pub(crate) struct TaskRef(TaskPtr);
+
+/// A task whose closure and result are of known types.
+#[repr(C)]
+struct Cell<F, T> {
+    header: Header,
+    stage: UnsafeCell<Stage<F, T>>,
+}
+
+enum Stage<F, T> {
+    Pending(F),
+    Running,
+    Done(thread::Result<T>),
+    Taken,
+}
+
+/// How a task is to be.
+#[derive(Default)]
+pub(crate) struct Settings {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) scope: Option<Arc<ScopeState>>,
+    pub(crate) stack_size: u32,
+    pub(crate) kind: Option<Kind>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    /// Identifiers that this thread may give out: taken in blocks, so that spawning shares nothing.
+    static IDS: StdCell<(u64, u64)> = const { StdCell::new((0, 0)) };
+}
+
+fn next_id() -> u64 {
+    const BLOCK: u64 = 1024;
+    IDS.with(|ids| {
+        let (mut next, mut end) = ids.get();
+        if next == end {
+            next = NEXT_ID.fetch_add(BLOCK, Ordering::Relaxed);
+            end = next + BLOCK;
+        }
+        ids.set((next + 1, end));
+        next
+    })
+}
+
+impl<F, T> Cell<F, T>
+where
+    F: FnOnce() -> T,
+{
+    const VTABLE: VTable = VTable {
+        run: Self::run,
+        abandon: Self::abandon,
+        take: Self::take,
+        discard: Self::discard,
+        free: Self::free,
+    };
+
+    /// The stage of `task`.
+    ///
+    /// # Safety
+    /// `task` is a `Cell<F, T>` and the caller is the one who may touch its stage now.
+    unsafe fn stage<'a>(task: TaskPtr) -> &'a mut Stage<F, T> {
+        // SAFETY: `Cell` is `repr(C)` and begins with the header, and the header of this task was made as part of a
+        // `Cell<F, T>` (the vtable is chosen with it); exclusive access is the caller's contract.
+        unsafe { &mut *(*task.0.cast::<Self>().as_ptr()).stage.get() }
+    }
+
+    unsafe fn run(task: TaskPtr) {
+        // SAFETY: the worker runs a task once, and nobody else touches the stage before it is done.
+        let stage = unsafe { Self::stage(task) };
+        let Stage::Pending(body) = std::mem::replace(stage, Stage::Running) else {
+            unreachable!("a task is started once")
+        };
+        let result = catch_unwind(AssertUnwindSafe(body));
+        // SAFETY: as above; the borrow before ended, since the body may have run for long.
+        let stage = unsafe { Self::stage(task) };
+        *stage = Stage::Done(result);
+    }
+
+    unsafe fn abandon(task: TaskPtr) {
+        // SAFETY: the worker (or whoever holds the task before it started) calls this instead of `run`.
+        let stage = unsafe { Self::stage(task) };
+        let body = std::mem::replace(stage, Stage::Done(Err(Box::new(Cancelled(())))));
+        swallow(|| drop(body));
+    }
+
+    unsafe fn take(task: TaskPtr, result: *mut ()) {
+        // SAFETY: the handle calls this once, after the join word said `DONE`; acquire made the result visible.
+        let stage = unsafe { Self::stage(task) };
+        let Stage::Done(value) = std::mem::replace(stage, Stage::Taken) else {
+            unreachable!("a result is taken once")
+        };
+        // SAFETY: the handle of a `Cell<_, T>` passes a pointer to room for a `thread::Result<T>`.
+        unsafe { result.cast::<thread::Result<T>>().write(value) };
+    }
+
+    unsafe fn discard(task: TaskPtr) {
+        // SAFETY: called once, by the handle or the finisher, as the join word decides.
+        let stage = unsafe { Self::stage(task) };
+        let stage = std::mem::replace(stage, Stage::Taken);
+        swallow(|| drop(stage));
+    }
+
+    unsafe fn free(task: TaskPtr) {
+        // SAFETY: the last reference is gone, so nobody can reach the allocation, which `new_task` made with `Box`.
+        drop(unsafe { Box::from_raw(task.0.cast::<Self>().as_ptr()) });
+    }
+}
+
+/// Runs a user's destructor; a panic in it has been reported by the hook and goes no further.
+fn swallow(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        std::mem::forget(payload);
+    }
+}
+
+/// Makes a task with `references` to it, all of them the caller's: one comes back as a `TaskRef`, and each other has to be made
+/// of the address with [`TaskPtr::into_ref`].
+///
+/// # Safety
+/// `F` and `T` are kept alive by the caller until the task has ended and its result is gone, if they borrow; and the task runs on
+/// a thread that may own `F`.
+pub(crate) unsafe fn new_task<F, T>(settings: Settings, references: u32, body: F) -> TaskRef
+where
+    F: FnOnce() -> T,
+{
+    let Settings { name, scope, stack_size, kind } = settings;
+    let extra = (name.is_some() || scope.is_some()).then(|| Box::new(Extra { name, scope }));
+    let header = Header::new(&Cell::<F, T>::VTABLE, kind.unwrap_or(Kind::Coroutine), extra, stack_size, references);
+    let cell = Box::new(Cell { header, stage: UnsafeCell::new(Stage::<F, T>::Pending(body)) });
+    TaskRef(TaskPtr(NonNull::from(Box::leak(cell)).cast()))
+}
+
+/// The context of an OS thread.
+pub(crate) fn new_thread(name: Option<Box<str>>) -> TaskRef {
+    // SAFETY: the body owns nothing and is never run; taking it out leaves an empty stage.
+    unsafe {
+        let settings = Settings { name, kind: Some(Kind::Thread), ..Settings::default() };
+        let task = new_task(settings, 1, || ());
+        (task.header().vtable.discard)(task.ptr());
+        task
+    }
+}
+
+impl Header {
+    fn new(
+        vtable: &'static VTable,
+        kind: Kind,
+        extra: Option<Box<Extra>>,
+        stack_size: u32,
+        references: u32,
+    ) -> Header {
+        Header {
+            state: State::new(),
+            references: AtomicU32::new(references),
+            vtable,
+            worker: AtomicPtr::new(ptr::null_mut()),
+            join: JoinWord::new(),
+            id: next_id(),
+            extra,
+            kind,
+            stack_size,
+            slot: StdCell::new(u32::MAX),
+            armed: StdCell::new(0),
+            yielder: StdCell::new(ptr::null()),
+            coroutine: UnsafeCell::new(None),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.extra.as_ref()?.name.as_deref()
+    }
+
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.kind == Kind::Daemon
+    }
+}
+
+impl TaskPtr {
+    /// The header.
+    ///
+    /// # Safety
+    /// The task is alive for as long as the reference is used.
+    #[inline]
+    pub(crate) unsafe fn header<'a>(self) -> &'a Header {
+        // SAFETY: the caller's contract; headers are only shared, never borrowed mutably.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn token(self) -> Token {
+        Token(self.0.as_ptr() as usize)
+    }
+
+    /// The task that a token names.
+    ///
+    /// # Safety
+    /// The token came from [`token`](Self::token) of a task.
+    #[inline]
+    pub(crate) unsafe fn from_token(token: Token) -> TaskPtr {
+        // SAFETY: the address of a header is not null. (Provenance: the header's address was exposed by the cast in `token`.)
+        unsafe { TaskPtr(NonNull::new_unchecked(ptr::with_exposed_provenance_mut(token.0))) }
+    }
+
+    /// Takes over one counted reference.
+    ///
+    /// # Safety
+    /// The caller owns one, and gives it away.
+    #[inline]
+    pub(crate) unsafe fn into_ref(self) -> TaskRef {
+        TaskRef(self)
+    }
+
+    /// Another counted reference.
+    ///
+    /// # Safety
+    /// The task is alive.
+    #[inline]
+    pub(crate) unsafe fn add_ref(self) -> TaskRef {
+        // SAFETY: the caller's contract.
+        let before = unsafe { self.header() }.references.fetch_add(1, Ordering::Relaxed);
+        if before > u32::MAX / 2 {
+            // As std's `Arc`: only leaked handles get there, and an overflow would free what is in use.
+            std::process::abort();
+        }
+        TaskRef(self)
+    }
+
+    /// The body of the task's coroutine: runs the closure, then tells whoever waits. On the coroutine's stack, so that the
+    /// destructors of a result that nobody wants may park too.
+    ///
+    /// # Safety
+    /// Called once, by the worker that the task is bound to, which holds a reference.
+    pub(crate) unsafe fn run(self, yielder: Option<&Yielder<(), Pause>>) {
+        // SAFETY: the worker's reference keeps the task alive.
+        let header = unsafe { self.header() };
+        header.yielder.set(yielder.map_or(ptr::null(), ptr::from_ref));
+        // SAFETY: called once, by the bound worker.
+        unsafe { (header.vtable.run)(self) };
+        // SAFETY: the result has been stored.
+        unsafe { self.finish() };
+    }
+
+    /// Ends a task that never ran: its closure is dropped here, and its handle finds [`Cancelled`].
+    ///
+    /// # Safety
+    /// The caller holds the reference of a task that has not been started and will not be, on a thread that may drop the closure.
+    pub(crate) unsafe fn abandon(self) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            (self.header().vtable.abandon)(self);
+            self.finish();
+        }
+    }
+
+    /// Publishes the result.
+    ///
+    /// # Safety
+    /// The stage is `Done`, the caller holds a reference, and this is called once.
+    unsafe fn finish(self) {
+        // SAFETY: the caller's reference keeps the task alive.
+        let header = unsafe { self.header() };
+        match header.join.finish() {
+            Finish::Nobody => {}
+            Finish::Wake(token) => super::park::wake(token),
+            // SAFETY: the join word gave the result to us.
+            Finish::Drop => unsafe { (header.vtable.discard)(self) },
+        }
+        if let Some(scope) = header.extra.as_ref().and_then(|extra| extra.scope.as_ref()) {
+            scope.leave();
+        }
+    }
+
+    /// Suspends the coroutine: control goes to its worker, and comes back when that resumes it.
+    ///
+    /// # Safety
+    /// Called on the task's own stack, while it runs.
+    #[inline]
+    pub(crate) unsafe fn suspend(self, pause: Pause) {
+        // SAFETY: `run` stored the yielder, which lives at the base of the stack that we are on.
+        unsafe { (*self.header().yielder.get()).suspend(pause) }
+    }
+}
+
+impl TaskRef {
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: the counted reference keeps the task alive.
+        unsafe { self.0.header() }
+    }
+
+    #[inline]
+    pub(crate) fn ptr(&self) -> TaskPtr {
+        self.0
+    }
+
+    /// Gives the reference to a queue.
+    #[inline]
+    pub(crate) fn into_ptr(self) -> TaskPtr {
+        let ptr = self.0;
+        std::mem::forget(self);
+        ptr
+    }
+
+    /// Moves the result out.
+    ///
+    /// # Safety
+    /// The task returns `T`, its join word says `DONE`, and the caller is its handle, which does this once.
+    pub(crate) unsafe fn take_result<T>(&self) -> thread::Result<T> {
+        let mut result = std::mem::MaybeUninit::<thread::Result<T>>::uninit();
+        // SAFETY: the caller's contract; `take` writes the result.
+        unsafe {
+            (self.header().vtable.take)(self.0, result.as_mut_ptr().cast());
+            result.assume_init()
+        }
+    }
+
+    /// Drops the result.
+    ///
+    /// # Safety
+    /// As [`take_result`](Self::take_result).
+    pub(crate) unsafe fn discard_result(&self) {
+        // SAFETY: the caller's contract.
+        unsafe { (self.header().vtable.discard)(self.0) }
+    }
+}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> Self {
+        // SAFETY: `self` keeps the task alive.
+        unsafe { self.0.add_ref() }
+    }
+}
+
+impl Drop for TaskRef {
+    #[inline]
+    fn drop(&mut self) {
+        let header = self.header();
+        // The only reference needs no exchange to learn that it is the last.
+        if header.references.load(Ordering::Acquire) == 1 || header.references.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: this was the last reference, and all that others did with theirs happened before.
+            unsafe { (header.vtable.free)(self.0) }
+        }
+    }
+}

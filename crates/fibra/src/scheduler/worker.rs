@@ -1,0 +1,584 @@
+//! A worker: one OS thread that resumes coroutines, fires timers and asks the driver.
+//!
+//! ```text
+//!   mailbox ─┐                         ┌──▶ suspended: somebody has its token
+//!   woken  ──┼──▶ run queue ──resume───┤
+//!   timers ──┤        ▲                ├──▶ yielded: back into the run queue
+//!   driver ──┘        └────────────────┘
+//!   unstarted (any worker may take) ───────▶ first resume: a stack is bound, and from now on it stays here
+//! ```
+//!
+//! Everything in [`Worker`] belongs to its thread; what others may touch is in [`Shared`]. No cell is borrowed while a coroutine
+//! runs. A worker with nothing to do sleeps in its driver until an event, a timer or a letter; there is no tick.
+
+use super::core::{Core, Phase};
+use super::run_queue::RunQueue;
+use super::shared::{Shared, count};
+use super::state::Signal;
+use super::task::{TaskPtr, TaskRef};
+use crate::time::timer_wheel::{TimerKey, TimerWheel};
+use fibra_context::{CoroutineResult, Label, StackCache, coroutine};
+use fibra_driver::{Completion, Driver, Token};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How many coroutines are resumed between two looks at the timers and the driver.
+const RESUMES_PER_LOOK: u32 = 64;
+
+/// How many operations in a row may succeed without parking before the coroutine yields.
+const BUDGET: u32 = 64;
+
+/// How many unused stacks a worker keeps at hand.
+const STACKS: usize = 1024;
+
+/// How many of them when it has nothing to do.
+const IDLE_STACKS: usize = 64;
+
+/// How long a worker has nothing to do before it gives memory back.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// How long what waits for a stack waits for the next try, when no coroutine ends meanwhile.
+const STARVED: Duration = Duration::from_millis(100);
+
+/// Why a coroutine gave control back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// It sleeps: a waker will queue it.
+    Parked,
+    /// It can go on when the others have had their turn.
+    Yielded,
+}
+
+pub(crate) struct Worker {
+    pub(crate) core: Arc<Core>,
+    pub(crate) shared: Arc<Shared>,
+    index: usize,
+    ready: RefCell<RunQueue>,
+    timers: RefCell<TimerWheel<TaskPtr>>,
+    pub(crate) driver: RefCell<Driver>,
+    stacks: RefCell<StackCache>,
+    /// The started tasks; each holds its own reference.
+    tasks: RefCell<Tasks>,
+    /// Tasks that cannot start because stacks have run out.
+    starved: RefCell<VecDeque<TaskPtr>>,
+    current: Cell<Option<TaskPtr>>,
+    budget: Cell<u32>,
+    /// Resumes until the next look at timers and driver.
+    until_look: Cell<u32>,
+    /// Whose turn it is when both queues have something: fairness between what was woken and what has not started.
+    turn: Cell<bool>,
+    /// Whether anything has run since memory was last given back.
+    untidy: Cell<bool>,
+    killed: Cell<bool>,
+    random: Cell<u64>,
+    completions: RefCell<Vec<Completion>>,
+    expired: RefCell<Vec<TaskPtr>>,
+    mail: RefCell<Vec<TaskPtr>>,
+}
+
+thread_local! {
+    /// The worker that this thread is, or null.
+    static HERE: Cell<*const Worker> = const { Cell::new(ptr::null()) };
+}
+
+impl Worker {
+    pub(crate) fn new(core: Arc<Core>, index: usize, driver: Driver) -> Worker {
+        let shared = Arc::clone(&core.workers[index]);
+        let now = core.now();
+        Worker {
+            ready: RefCell::new(RunQueue::new(core.schedule.clone())),
+            timers: RefCell::new(TimerWheel::new(now)),
+            driver: RefCell::new(driver),
+            stacks: RefCell::new(StackCache::new(STACKS)),
+            tasks: RefCell::default(),
+            starved: RefCell::default(),
+            current: Cell::new(None),
+            budget: Cell::new(BUDGET),
+            until_look: Cell::new(RESUMES_PER_LOOK),
+            turn: Cell::new(false),
+            untidy: Cell::new(false),
+            killed: Cell::new(false),
+            random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95)),
+            completions: RefCell::default(),
+            expired: RefCell::default(),
+            mail: RefCell::default(),
+            core,
+            shared,
+            index,
+        }
+    }
+
+    /// The worker of the calling thread.
+    #[inline]
+    pub(crate) fn here() -> Option<&'static Worker> {
+        // SAFETY: `enter` sets the pointer for as long as its worker exists on this very thread. The reference is not kept longer: code that
+        // runs on this thread in between belongs to the worker's own coroutines, which do not run after it is gone.
+        HERE.with(|here| unsafe { here.get().as_ref() })
+    }
+
+    /// Makes this the thread's worker while `f` runs.
+    pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                HERE.with(|here| here.set(ptr::null()));
+            }
+        }
+        let before = HERE.with(|here| here.replace(self));
+        assert!(before.is_null(), "a thread is one worker at a time");
+        let _leave = Leave;
+        f()
+    }
+
+    /// The coroutine that runs; none while the worker itself does.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<TaskPtr> {
+        self.current.get()
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, shared: *const Shared) -> bool {
+        ptr::eq(Arc::as_ptr(&self.shared), shared)
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    #[inline]
+    pub(crate) fn push_ready(&self, task: TaskPtr) {
+        self.ready.borrow_mut().push(task);
+    }
+
+    /// A pseudo-random number (xorshift64*; Vigna 2014), for choices that only have to differ.
+    pub(crate) fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Lets the others run once, and comes back when it is this coroutine's turn again.
+    #[inline]
+    pub(crate) fn yield_now(&self) {
+        if let Some(task) = self.current.get() {
+            // SAFETY: `task` runs here; and the worker queues it, so it will be resumed.
+            unsafe { task.suspend(Pause::Yielded) };
+        }
+    }
+
+    /// Called for each operation that succeeded without parking.
+    #[inline]
+    pub(crate) fn spend(&self) {
+        let left = self.budget.get() - 1;
+        self.budget.set(left);
+        if left == 0 {
+            self.budget.set(BUDGET);
+            self.yield_now();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_timer(&self, deadline: Instant, task: TaskPtr) -> TimerKey {
+        self.timers.borrow_mut().insert(deadline, task)
+    }
+
+    #[inline]
+    pub(crate) fn clear_timer(&self, timer: TimerKey) {
+        self.timers.borrow_mut().cancel(timer);
+    }
+
+    /// Runs tasks until `over` says that it is time to stop, which is asked when there is nothing to do, and now and then.
+    pub(crate) fn run(&self, over: &dyn Fn() -> bool) {
+        let over = &|| {
+            if self.core.phase() >= Phase::Killing {
+                self.kill();
+            }
+            over()
+        };
+        loop {
+            while let Some(mut task) = self.next() {
+                loop {
+                    let yielded = self.resume(task);
+                    let left = self.until_look.get() - 1;
+                    self.until_look.set(left);
+                    if left > 0 && yielded && !self.has_arrivals() {
+                        task = self.ready.borrow_mut().rotate(task);
+                        continue;
+                    }
+                    if yielded {
+                        self.push_ready(task);
+                    }
+                    break;
+                }
+                if self.until_look.get() == 0 {
+                    self.look();
+                    if over() {
+                        return;
+                    }
+                }
+            }
+            self.fire_timers();
+            if !self.ready.borrow().is_empty() {
+                continue;
+            }
+            if over() {
+                return;
+            }
+            if !self.steal() {
+                self.sleep(over);
+            }
+        }
+    }
+
+    /// A look at what happened outside, without waiting.
+    #[cold]
+    fn look(&self) {
+        self.until_look.set(RESUMES_PER_LOOK);
+        self.fire_timers();
+        if self.driver.borrow().has_sources() {
+            self.ask_driver(Some(Duration::ZERO));
+        }
+    }
+
+    /// Whether there is something besides the run queue.
+    #[inline]
+    fn has_arrivals(&self) -> bool {
+        self.shared.mailbox.is_full() || self.shared.has_backlog()
+    }
+
+    #[inline]
+    fn next(&self) -> Option<TaskPtr> {
+        if !self.has_arrivals() {
+            return self.ready.borrow_mut().pop();
+        }
+        if self.shared.mailbox.is_full() {
+            self.read_mail();
+        }
+        // By turns, so that neither what was woken nor what has not started keeps the other waiting.
+        let turn = !self.turn.get();
+        self.turn.set(turn);
+        if turn {
+            self.shared.pop_unstarted().or_else(|| self.ready.borrow_mut().pop())
+        } else {
+            self.ready.borrow_mut().pop().or_else(|| self.shared.pop_unstarted())
+        }
+    }
+
+    #[cold]
+    fn read_mail(&self) {
+        let mut mail = self.mail.borrow_mut();
+        self.shared.mailbox.take(&mut mail);
+        let mut ready = self.ready.borrow_mut();
+        mail.drain(..).for_each(|task| ready.push(task));
+    }
+
+    /// Runs a task until it parks, yields or ends. True when it yielded, and has to be queued again.
+    #[inline]
+    fn resume(&self, task: TaskPtr) -> bool {
+        // SAFETY: a task in a queue is alive: it has a reference of its own, or the queue's.
+        let header = unsafe { task.header() };
+        if header.worker.load(Ordering::Relaxed).is_null() && !self.start(task) {
+            return false;
+        }
+        self.current.set(Some(task));
+        self.budget.set(BUDGET);
+        // SAFETY: the task is bound to this worker, and only its thread touches the cell; the code that runs inside never does.
+        let over = unsafe { (*header.coroutine.get()).as_mut() }
+            .expect("a bound task has a coroutine until it ends")
+            .resume(());
+        self.current.set(None);
+        match over {
+            CoroutineResult::Yield(pause) => pause == Pause::Yielded,
+            CoroutineResult::Return(()) => {
+                self.bury(task);
+                false
+            }
+        }
+    }
+
+    /// Gives a task that has not started its stack, and binds it to this worker. False when there is no stack, and the task waits for
+    /// another to end; or when the runtime is ending, and the task is dropped.
+    fn start(&self, task: TaskPtr) -> bool {
+        if self.killed.get() {
+            self.abandon(task);
+            return false;
+        }
+        // SAFETY: the queue's reference, which becomes the task's own.
+        let header = unsafe { task.header() };
+        let size = match header.stack_size {
+            0 => self.core.stack_size,
+            size => size as usize,
+        };
+        let stack = match self.stacks.borrow_mut().take(size) {
+            Ok(stack) => stack,
+            Err(error) => {
+                self.core.begin_starving(&error);
+                self.starved.borrow_mut().push_back(task);
+                return false;
+            }
+        };
+        let label = Label::coroutine(header.id, header.name().unwrap_or_default());
+        // SAFETY: the name is in the task, which lives until its stack has been given back, and giving back clears the label.
+        unsafe { stack.set_label(label) };
+        let body = coroutine(stack, move |yielder, ()| {
+            // SAFETY: this is the one run of the task, by its worker; the task's own reference is given back in `bury`, after this.
+            unsafe { task.run(Some(yielder)) }
+        });
+        // SAFETY: nobody else has the task yet: it is in no queue any more and has no token.
+        unsafe { *header.coroutine.get() = Some(body) };
+        header.slot.set(self.tasks.borrow_mut().insert(task));
+        header.worker.store(Arc::as_ptr(&self.shared).cast_mut(), Ordering::Release);
+        true
+    }
+
+    /// Takes back what an ended task held.
+    fn bury(&self, task: TaskPtr) {
+        // SAFETY: the task's own reference, which this function drops at its end.
+        let task = unsafe { task.into_ref() };
+        let header = task.header();
+        // SAFETY: as in `resume`.
+        let coroutine = unsafe { (*header.coroutine.get()).take() };
+        let stack = coroutine.expect("a task ends once").into_stack();
+        self.stacks.borrow_mut().give(stack);
+        self.tasks.borrow_mut().remove(header.slot.get());
+        self.untidy.set(true);
+        self.settle(&task);
+        self.feed(1);
+    }
+
+    /// Counts a task as ended.
+    fn settle(&self, task: &TaskRef) {
+        self.shared.leave();
+        if !task.header().is_daemon() {
+            count(&self.shared.finished);
+        }
+        if self.core.phase() != Phase::Running {
+            self.core.check_done();
+        }
+    }
+
+    fn fire_timers(&self) {
+        if self.timers.borrow().is_empty() {
+            return;
+        }
+        let now = self.core.now();
+        let mut expired = self.expired.borrow_mut();
+        self.timers.borrow_mut().expire(now, &mut expired);
+        for task in expired.drain(..) {
+            // SAFETY: a parked task is alive; one that was spawned with a delay has the timer's reference.
+            if unsafe { task.header() }.worker.load(Ordering::Relaxed).is_null() {
+                self.push_ready(task);
+            } else {
+                // SAFETY: as above; it cannot run before we return.
+                unsafe { super::park::signal(task, Signal::Timeout) };
+            }
+        }
+    }
+
+    fn ask_driver(&self, timeout: Option<Duration>) {
+        let mut completions = self.completions.borrow_mut();
+        let result = self.driver.borrow_mut().wait(timeout, &mut completions);
+        for Completion { token } in completions.drain(..) {
+            super::park::wake(token);
+        }
+        if let Err(error) = result {
+            // Without its driver the worker can neither wait nor be woken; there is nothing left to try.
+            eprintln!("fibra: worker {} cannot wait for events: {error}", self.index);
+            std::process::abort();
+        }
+    }
+
+    /// Nothing can run: waits for the outside.
+    fn sleep(&self, over: &dyn Fn() -> bool) {
+        self.ready.borrow_mut().shrink();
+        let starved = !self.starved.borrow().is_empty();
+        if !self.shared.mailbox.lie_down() {
+            return;
+        }
+        // From here on a letter, a backlog elsewhere and a change of phase ring the notifier, so each is looked at once more.
+        if over() || self.core.backlog_besides(self.index) {
+            self.shared.mailbox.get_up();
+            return;
+        }
+        let mut timeout =
+            self.timers.borrow().next_deadline().map(|deadline| self.core.until(deadline));
+        let tidy = self.untidy.get() && timeout.is_none_or(|timeout| timeout > IDLE);
+        if starved {
+            timeout = Some(timeout.map_or(STARVED, |timeout| timeout.min(STARVED)));
+        } else if tidy {
+            timeout = Some(IDLE);
+        }
+        if let Some(patience) = self.core.patience() {
+            timeout = Some(timeout.map_or(patience, |timeout| timeout.min(patience)));
+        }
+        let slept = (tidy && !starved).then(Instant::now);
+        self.ask_driver(timeout);
+        self.shared.mailbox.get_up();
+        self.core.end_search();
+        self.until_look.set(RESUMES_PER_LOOK);
+        if starved {
+            self.feed(usize::MAX);
+        }
+        if slept.is_some_and(|began| began.elapsed() >= IDLE) && self.ready.borrow().is_empty() {
+            self.tidy();
+        }
+    }
+
+    /// Gives back memory that the last burst of work needed.
+    #[cold]
+    fn tidy(&self) {
+        self.untidy.set(false);
+        self.stacks.borrow_mut().trim(IDLE_STACKS);
+        self.tasks.borrow_mut().shrink();
+    }
+
+    /// Takes tasks that have not started from a worker that has more than it can start at once.
+    fn steal(&self) -> bool {
+        let workers = &self.core.workers;
+        if workers.len() == 1 {
+            return false;
+        }
+        let first = self.random() as usize;
+        let stolen = (0..workers.len())
+            .map(|i| (first.wrapping_add(i)) % workers.len())
+            .filter(|&victim| victim != self.index)
+            .map(|victim| workers[victim].steal())
+            .find(|stolen| !stolen.is_empty());
+        let Some(stolen) = stolen else { return false };
+        self.shared.enter(stolen.len());
+        let mut ready = self.ready.borrow_mut();
+        stolen.into_iter().for_each(|task| ready.push(task));
+        true
+    }
+
+    /// The runtime is ending: asks every task here to unwind, once, and drops what has not started.
+    #[cold]
+    fn kill(&self) {
+        if !self.killed.replace(true) {
+            let tasks: Vec<TaskPtr> = self.tasks.borrow().iter().collect();
+            for task in tasks {
+                // SAFETY: a started task is alive until `bury`, which is this thread's.
+                unsafe { super::park::signal(task, Signal::Kill) };
+            }
+        }
+        // What has not started is dropped when its turn comes (`resume`).
+        self.feed(usize::MAX);
+    }
+
+    /// Lets tasks that wait for a stack try again.
+    #[inline]
+    fn feed(&self, count: usize) {
+        let mut starved = self.starved.borrow_mut();
+        let count = count.min(starved.len());
+        if count > 0 {
+            self.core.end_starving(count);
+            starved.drain(..count).for_each(|task| self.push_ready(task));
+        }
+    }
+
+    fn abandon(&self, task: TaskPtr) {
+        // SAFETY: the task has not started and is in no queue any more; a task that is not `Send` was never in another thread's.
+        unsafe { task.abandon() };
+        // SAFETY: the queue's reference.
+        self.settle(&unsafe { task.into_ref() });
+    }
+
+    /// Whether every task has ended, or the runtime has no more patience with those that have not.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.core.phase() >= Phase::Killing
+            && self.killed.get()
+            && (self.tasks.borrow().is_empty() || self.core.is_out_of_patience())
+    }
+
+    /// After the last run: what is left is given up.
+    pub(crate) fn close(&self) {
+        let mut left: Vec<TaskPtr> = self.shared.close().into();
+        self.read_mail();
+        left.extend(std::iter::from_fn(|| self.ready.borrow_mut().pop()));
+        self.timers.borrow_mut().drain(&mut left);
+        for task in left {
+            // SAFETY: what has not started has a queue's reference; what has started and has not ended keeps its own for ever.
+            if unsafe { task.header() }.worker.load(Ordering::Relaxed).is_null() {
+                self.abandon(task);
+            }
+        }
+        let mut completions = Vec::new();
+        self.driver.borrow_mut().close(&mut completions);
+        for Completion { token } in completions {
+            // Waiters of other runtimes go on with their own drivers; those of this worker will not run again.
+            super::park::wake(token);
+        }
+        let left = self.tasks.borrow().iter().count();
+        if left > 0 {
+            tracing::warn!(
+                worker = self.index,
+                left,
+                "coroutines did not end with their runtime; they are suspended for ever, and their memory is not freed"
+            );
+            // Their wakers may still look for the worker.
+            std::mem::forget(Arc::clone(&self.shared));
+        }
+    }
+
+    /// Spends a driver call on the running coroutine's behalf.
+    #[inline]
+    pub(crate) fn with_driver<R>(&self, f: impl FnOnce(&mut Driver) -> R) -> R {
+        f(&mut self.driver.borrow_mut())
+    }
+
+    /// The token of the running coroutine.
+    #[inline]
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.current.get().map(TaskPtr::token)
+    }
+}
+
+/// The started tasks of a worker, by slot.
+#[derive(Default)]
+struct Tasks {
+    slots: Vec<Option<TaskPtr>>,
+    free: Vec<u32>,
+}
+
+impl Tasks {
+    #[inline]
+    fn insert(&mut self, task: TaskPtr) -> u32 {
+        match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(task);
+                slot
+            }
+            None => {
+                self.slots.push(Some(task));
+                (self.slots.len() - 1) as u32
+            }
+        }
+    }
+
+    #[inline]
+    fn remove(&mut self, slot: u32) {
+        self.slots[slot as usize] = None;
+        self.free.push(slot);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = TaskPtr> + '_ {
+        self.slots.iter().copied().flatten()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.slots.len() == self.free.len()
+    }
+
+    fn shrink(&mut self) {
+        if self.is_empty() && self.slots.capacity() > 4096 {
+            *self = Tasks::default();
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Starting coroutines, and the handle by which their end is awaited.
+
+use crate::cancel;
+use crate::context::Context;
+use crate::scheduler::core::{Core, Phase};
+use crate::scheduler::park;
+use crate::scheduler::runtime::{check_stack_size, current_core};
+use crate::scheduler::state::Reason;
+use crate::scheduler::task::{Kind, Settings, TaskRef, new_task};
+use crate::scheduler::worker::Worker;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Starts a coroutine that runs `f`, and returns a handle for its result.
+///
+/// It belongs to the runtime of the caller, or to the default runtime (started on first use, with a worker for each core) when the caller is
+/// an OS thread outside of any. Until it first runs any idle worker may take it; from then on it stays on its worker, so what lives on its stack
+/// need not be `Send`. Dropping the handle lets it run on by itself.
+///
+/// ```
+/// fibra::run(|| {
+///     let handles: Vec<_> = (1..=3).map(|n| fibra::spawn(move || n * n)).collect();
+///     let squares: Vec<i32> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
+///     assert_eq!(squares, [1, 4, 9]);
+/// });
+/// ```
+///
+/// # Panics
+/// When memory for stacks is out, as [`std::thread::spawn`] does; [`Builder::spawn`] returns that as an error.
+#[inline]
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new().spawn(f).unwrap_or_else(|error| cannot(&error))
+}
+
+/// Starts a coroutine on the worker of the caller, where it stays; so `f` and its result need not be `Send`.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+///
+/// fibra::run(|| {
+///     let count = Rc::new(Cell::new(0));
+///     let shared = Rc::clone(&count);
+///     fibra::spawn_local(move || shared.set(shared.get() + 1)).join().unwrap();
+///     assert_eq!(count.get(), 1);
+/// });
+/// ```
+///
+/// # Panics
+/// When the caller is no coroutine, and when memory for stacks is out.
+pub fn spawn_local<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    Builder::new().spawn_local(f).unwrap_or_else(|error| cannot(&error))
+}
+
+/// Starts a coroutine once `delay` is over. Until then it has no stack.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// fibra::run(|| {
+///     let began = Instant::now();
+///     let later = fibra::spawn_after(Duration::from_millis(20), move || began.elapsed());
+///     assert!(later.join().unwrap() >= Duration::from_millis(20));
+/// });
+/// ```
+///
+/// # Panics
+/// As [`spawn`].
+pub fn spawn_after<F, T>(delay: Duration, f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new().spawn_after(delay, f).unwrap_or_else(|error| cannot(&error))
+}
+
+#[cold]
+fn cannot(error: &io::Error) -> ! {
+    panic!("cannot spawn a coroutine: {error}")
+}
+
+/// The settings of one coroutine.
+///
+/// ```
+/// fibra::run(|| {
+///     let parser = fibra::Builder::new()
+///         .name("parser")
+///         .stack_size(512 * 1024)
+///         .spawn(|| fibra::current().name().map(str::to_owned))?;
+///     assert_eq!(parser.name(), Some("parser"));
+///     assert_eq!(parser.join().unwrap().as_deref(), Some("parser"));
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Builder {
+    name: Option<Box<str>>,
+    stack_size: Option<usize>,
+    daemon: bool,
+}
+
+impl Builder {
+    /// The defaults: no name, the runtime's stack size, not a daemon.
+    #[inline]
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// A name, for messages about the coroutine.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into().into_boxed_str());
+        self
+    }
+
+    /// The size of its stack in bytes: 16 KiB to 1 GiB, rounded up.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Whether the runtime's end waits for it (it does, by default) or cuts it short.
+    pub fn daemon(mut self, daemon: bool) -> Builder {
+        self.daemon = daemon;
+        self
+    }
+
+    /// Starts the coroutine, as [`spawn`](crate::spawn()).
+    ///
+    /// # Errors
+    /// A stack size out of bounds, or no memory or mappings for another stack.
+    #[inline]
+    pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        if let Some(worker) = Worker::here() {
+            // SAFETY: `F` and `T` are `'static` and may cross threads.
+            let (task, handle) = unsafe { self.task(&worker.core, None, f) }?;
+            worker.core.place(task);
+            return Ok(handle);
+        }
+        self.spawn_in(&*current_core()?, f)
+    }
+
+    pub(crate) fn spawn_in<F, T>(self, core: &Core, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        // SAFETY: `F` and `T` are `'static` and may cross threads.
+        let (task, handle) = unsafe { self.task(core, None, f) }?;
+        core.place(task);
+        Ok(handle)
+    }
+
+    /// Starts the coroutine on the caller's worker, as [`spawn_local`].
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    /// When the caller is no coroutine.
+    pub fn spawn_local<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let worker = here();
+        // SAFETY: `F` and `T` are `'static`, and the task is placed on this thread and not offered to others.
+        let (task, handle) = unsafe { self.task(&worker.core, None, f) }?;
+        Core::place_here(worker, task);
+        Ok(handle)
+    }
+
+    /// Starts the coroutine later, as [`spawn_after`].
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    pub fn spawn_after<F, T>(self, delay: Duration, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let Some(worker) = Worker::here().filter(|worker| worker.current().is_some()) else {
+            // A timer needs a worker to be in; from outside the coroutine itself waits.
+            return self.spawn(move || {
+                crate::sleep(delay);
+                f()
+            });
+        };
+        // SAFETY: `F` and `T` are `'static` and may cross threads.
+        let (task, handle) = unsafe { self.task(&worker.core, None, f) }?;
+        let now = worker.core.now();
+        let start = now.checked_add(delay).unwrap_or(now + crate::time::FAR);
+        Core::place_later(worker, task, start);
+        Ok(handle)
+    }
+
+    /// Makes the task and its handle.
+    ///
+    /// # Safety
+    /// As [`new_task`].
+    #[inline]
+    pub(crate) unsafe fn task<F, T>(
+        self,
+        core: &Core,
+        scope: Option<Arc<crate::scope::ScopeState>>,
+        f: F,
+    ) -> io::Result<(TaskRef, JoinHandle<T>)>
+    where
+        F: FnOnce() -> T,
+    {
+        let stack_size = match self.stack_size {
+            None => 0,
+            Some(size) => {
+                check_stack_size(size)?;
+                size as u32
+            }
+        };
+        if core.phase() == Phase::Killing {
+            return Err(io::Error::other("the runtime is ending"));
+        }
+        core.check_stacks()?;
+        let kind = if self.daemon { Kind::Daemon } else { Kind::Coroutine };
+        let settings = Settings { name: self.name, scope, stack_size, kind: Some(kind) };
+        // SAFETY: the caller's contract; and of the two references the second is the handle's.
+        let (task, second) = unsafe {
+            let task = new_task(settings, 2, f);
+            let second = task.ptr().into_ref();
+            (task, second)
+        };
+        let handle = JoinHandle { task: second, result: PhantomData };
+        Ok((task, handle))
+    }
+}
+
+/// The worker of the calling coroutine.
+pub(crate) fn here() -> &'static Worker {
+    Worker::here()
+        .filter(|worker| worker.current().is_some())
+        .expect("this needs a coroutine: call it inside fibra::run or fibra::spawn")
+}
+
+/// The result of a coroutine that may still be running.
+///
+/// Dropping the handle detaches the coroutine: it runs on, and its result is dropped. A handle does not keep the coroutine's stack.
+pub struct JoinHandle<T> {
+    task: TaskRef,
+    result: PhantomData<T>,
+}
+
+impl<T> JoinHandle<T> {
+    pub(crate) fn new(task: TaskRef) -> JoinHandle<T> {
+        JoinHandle { task, result: PhantomData }
+    }
+
+    /// Waits for the coroutine to end and returns its result, or the payload of its panic.
+    ///
+    /// # Errors
+    /// The panic's payload; [`Cancelled`](crate::Cancelled) when the coroutine was cut short by the end of its runtime.
+    ///
+    /// # Panics
+    /// When the coroutine joins itself.
+    #[inline]
+    pub fn join(self) -> thread::Result<T> {
+        match self.wait(None) {
+            Reason::Woken => {}
+            Reason::TimedOut | Reason::Cancelled => {
+                drop(self);
+                cancel::unwind();
+            }
+        }
+        self.take()
+    }
+
+    /// Waits for at most `timeout`.
+    ///
+    /// # Errors
+    /// The handle itself, when the coroutine has not ended by then.
+    ///
+    /// # Panics
+    /// When the coroutine joins itself.
+    pub fn join_timeout(self, timeout: Duration) -> Result<thread::Result<T>, JoinHandle<T>> {
+        match self.wait(crate::time::deadline(timeout)) {
+            Reason::Woken => Ok(self.take()),
+            Reason::TimedOut => Err(self),
+            Reason::Cancelled => {
+                drop(self);
+                cancel::unwind();
+            }
+        }
+    }
+
+    /// Whether the coroutine has ended, so that [`join`](Self::join) would not wait.
+    pub fn is_finished(&self) -> bool {
+        self.task.header().join.is_done()
+    }
+
+    /// The coroutine, for its name, its id and [`unpark`](Context::unpark).
+    pub fn context(&self) -> Context {
+        Context(self.task.clone())
+    }
+
+    /// The coroutine's number, which no other context of this process has or had.
+    pub fn id(&self) -> u64 {
+        self.task.header().id
+    }
+
+    /// The coroutine's name.
+    pub fn name(&self) -> Option<&str> {
+        self.task.header().name()
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> Reason {
+        let join = &self.task.header().join;
+        let token = park::token();
+        assert!(token != self.task.ptr().token(), "a coroutine cannot join itself");
+        if join.is_done() || !join.wait(token) {
+            return Reason::Woken;
+        }
+        let reason = park::park(deadline);
+        if reason == Reason::Woken {
+            return reason;
+        }
+        if join.leave(token) {
+            return reason;
+        }
+        park::park_until_woken();
+        Reason::Woken
+    }
+
+    /// The result of a task that has ended.
+    fn take(self) -> thread::Result<T> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used again, nor dropped, so the reference moves out.
+        let task = unsafe { std::ptr::read(&this.task) };
+        // SAFETY: the task has ended; this is its handle, which is used up; and `T` is what it returns.
+        unsafe { task.take_result() }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.task.header().join.detach() {
+            // SAFETY: the task has ended, and this is its handle, whose last act this is.
+            unsafe { self.task.discard_result() }
+        }
+    }
+}
+
+// SAFETY: the handle gives the result to whoever has it, so it goes where the result may go; everything else in it is atomic.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+// SAFETY: through a shared handle only atomics and immutable fields are reached.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("id", &self.id()).field("name", &self.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,278 @@
+//! `cargo xtask test`: everything that must pass, in the order in which failure is cheapest to learn of.
+//!
+//! The tests themselves run once for each driver, then again under settings that change which code runs: one
+//! worker only, guards by `mprotect`. Settings inherited from the shell are taken away first, so that a run
+//! means the same everywhere.
+
+mod tally;
+
+use crate::{setup, tidy};
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+use tally::Tally;
+
+/// The drivers that the tests run on, the default one first.
+const DRIVERS: &[&str] = &["epoll"];
+/// The settings of fibra that a step may set, and that no step inherits.
+const SETTINGS: &[&str] = &["FIBRA_DRIVER", "FIBRA_WORKERS", "FIBRA_GUARD"];
+/// An example ends by itself, well within this.
+const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
+/// How long the output of `cargo test` may stay open when cargo itself has ended.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(5);
+
+struct Step {
+    name: String,
+    work: Work,
+    /// The same tests as an earlier step, under other settings.
+    repeats: bool,
+}
+
+enum Work {
+    Setup,
+    Tidy,
+    Cargo(Cargo),
+    Examples,
+}
+
+/// One call of cargo.
+struct Cargo {
+    arguments: &'static str,
+    environment: Vec<(&'static str, &'static str)>,
+}
+
+/// Runs the steps until one fails.
+///
+/// # Errors
+///
+/// The step that failed.
+pub(crate) fn run(root: &Path, quick: bool) -> Result<(), String> {
+    let mut tally = Tally::default();
+    let began = Instant::now();
+    let outcome = steps(quick).iter().try_for_each(|step| {
+        println!("\n==> {}", step.name);
+        let began = Instant::now();
+        let outcome = step.work.run(root, &mut tally);
+        let verdict = if outcome.is_ok() { "passed" } else { "FAILED" };
+        println!("==> {} {verdict} in {:.1} s", step.name, began.elapsed().as_secs_f64());
+        outcome.map_err(|why| format!("the step '{}' failed: {why}", step.name))
+    });
+    println!("\n==> all in {:.1} s", began.elapsed().as_secs_f64());
+    // A test that is skipped is skipped in each configuration.
+    for test in BTreeSet::from_iter(&tally.skips) {
+        println!("skipped {test}");
+    }
+    println!("{tally}");
+    outcome
+}
+
+/// Prints what `run` would do.
+pub(crate) fn list(quick: bool) {
+    for step in steps(quick) {
+        match &step.work {
+            Work::Cargo(cargo) => println!("{:<24}{}", step.name, cargo.in_words()),
+            Work::Setup => {
+                println!("{}", step.name);
+                for setup::Program { name, package, needed_by } in setup::PROGRAMS {
+                    println!("    {name:<20}package {package}, for {needed_by}");
+                }
+            }
+            Work::Tidy | Work::Examples => println!("{}", step.name),
+        }
+    }
+}
+
+fn steps(quick: bool) -> Vec<Step> {
+    let step = |name: &str, work| Step { name: name.into(), work, repeats: false };
+    let cargo =
+        |arguments, environment: &[_]| Work::Cargo(Cargo { arguments, environment: environment.to_vec() });
+    let again = |name: &str, work| Step { name: name.into(), work, repeats: true };
+
+    let mut steps = vec![
+        step("set-up", Work::Setup),
+        step("format", cargo("fmt --all --check", &[])),
+        step("tidy", Work::Tidy),
+        step("clippy", cargo("clippy --workspace --all-targets -- -D warnings", &[])),
+        step("build", cargo("build --workspace --all-targets", &[])),
+    ];
+    for (nth, &driver) in DRIVERS.iter().enumerate() {
+        let tests = cargo("test --workspace --tests --no-fail-fast", &[("FIBRA_DRIVER", driver)]);
+        steps.push(Step { name: format!("tests, {driver}"), work: tests, repeats: nth > 0 });
+    }
+    steps.extend([
+        again(
+            "tests, one worker",
+            cargo("test --workspace --exclude xtask --tests --no-fail-fast", &[("FIBRA_WORKERS", "1")]),
+        ),
+        again(
+            "tests, mprotect guards",
+            cargo("test -p fibra-context -p fibra --tests --no-fail-fast", &[("FIBRA_GUARD", "mprotect")]),
+        ),
+        step("doc tests", cargo("test --workspace --doc --no-fail-fast", &[])),
+        step("examples", Work::Examples),
+        step("documentation", cargo("doc --workspace --no-deps", &[("RUSTDOCFLAGS", "-D warnings")])),
+    ]);
+    steps.retain(|step| !(quick && step.repeats));
+    steps
+}
+
+impl Work {
+    fn run(&self, root: &Path, tally: &mut Tally) -> Result<(), String> {
+        match self {
+            Work::Setup => setup::run(),
+            Work::Tidy => tidy::run(root),
+            Work::Cargo(cargo) => cargo.run(root, tally),
+            Work::Examples => examples(root)?.iter().try_for_each(|example| run_example(root, example)),
+        }
+    }
+}
+
+impl Cargo {
+    fn run(&self, root: &Path, tally: &mut Tally) -> Result<(), String> {
+        let mut command = without_settings(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).as_ref());
+        command.args(self.arguments.split(' ')).envs(self.environment.iter().copied()).current_dir(root);
+        let status = if self.arguments.starts_with("test ") {
+            let mut child = start(command.stdout(Stdio::piped()))?;
+            let output = child.stdout.take().expect("the output was asked for");
+            follow(child, output, OUTPUT_LIMIT, tally)?
+        } else {
+            start(&mut command)?.wait().map_err(|error| error.to_string())?
+        };
+        status.success().then_some(()).ok_or_else(|| format!("{}\n    {status}", self.in_words()))
+    }
+
+    /// The call as one would type it.
+    fn in_words(&self) -> String {
+        let quoted = |value: &str| if value.contains(' ') { format!("'{value}'") } else { value.into() };
+        let settings = self.environment.iter().map(|(name, value)| format!("{name}={} ", quoted(value)));
+        format!("{}cargo {}", settings.collect::<String>(), self.arguments)
+    }
+}
+
+/// Passes the output of `cargo test` on while counting what it reports.
+fn follow(
+    mut cargo: Child,
+    output: impl Read + Send + 'static,
+    limit: Duration,
+    tally: &mut Tally,
+) -> Result<ExitStatus, String> {
+    let reader = thread::spawn(move || tally::read(output, io::stdout()));
+    let status = cargo.wait().map_err(|error| error.to_string())?;
+    // The output ends when the last process that holds it does, which may be one that a test left behind.
+    if !within(limit, || reader.is_finished()) {
+        return Err("a process that some test started has outlived the tests".into());
+    }
+    let counted = reader.join().expect("reading lines does not panic");
+    tally.add(counted.map_err(|error| format!("the output of cargo test could not be passed on: {error}"))?);
+    Ok(status)
+}
+
+/// The programs under `crates/fibra/examples`, as `cargo build --all-targets` has left them.
+fn examples(root: &Path) -> Result<Vec<PathBuf>, String> {
+    let folder = root.join("crates/fibra/examples");
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let this = env::current_exe().map_err(|error| error.to_string())?;
+    let built = this.parent().expect("a program stands in a folder").join("examples");
+    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut examples = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists() {
+            examples.push(built.join(path.file_stem().expect("an entry of a folder has a name")));
+        }
+    }
+    examples.sort();
+    Ok(examples)
+}
+
+fn run_example(root: &Path, example: &Path) -> Result<(), String> {
+    let name = example.file_name().unwrap_or_default().display();
+    println!("--> {name}");
+    let mut child = start(without_settings(example).current_dir(root))?;
+    let mut ended = Ok(None);
+    if !within(EXAMPLE_LIMIT, || {
+        ended = child.try_wait();
+        !matches!(ended, Ok(None))
+    }) {
+        child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
+        return Err(format!("the example {name} was still running after {EXAMPLE_LIMIT:?}"));
+    }
+    match ended.map_err(|error| error.to_string())? {
+        Some(status) if !status.success() => Err(format!("the example {name}: {status}")),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until `done`, and tells whether that came about in time.
+fn within(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    while !done() {
+        if began.elapsed() > limit {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
+
+fn without_settings(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    for setting in SETTINGS {
+        command.env_remove(setting);
+    }
+    command
+}
+
+fn start(command: &mut Command) -> Result<Child, String> {
+    command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(quick: bool) -> Vec<String> {
+        steps(quick).into_iter().map(|step| step.name).collect()
+    }
+
+    #[test]
+    fn quick_leaves_out_repetitions_and_nothing_else() {
+        let (all, quick) = (names(false), names(true));
+        let left_out: Vec<&String> = all.iter().filter(|name| !quick.contains(name)).collect();
+        assert_eq!(left_out, ["tests, one worker", "tests, mprotect guards"]);
+        assert!(quick.contains(&format!("tests, {}", DRIVERS[0])));
+    }
+
+    #[test]
+    fn every_setting_that_a_step_makes_is_taken_from_the_shell() {
+        for step in steps(false) {
+            if let Work::Cargo(cargo) = step.work {
+                let mut settings = cargo.environment.iter().filter(|(name, _)| name.starts_with("FIBRA_"));
+                assert!(settings.all(|(name, _)| SETTINGS.contains(name)), "{}", step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_is_shown_as_one_would_type_it() {
+        let cargo =
+            Cargo { arguments: "doc", environment: vec![("RUSTDOCFLAGS", "-D warnings"), ("A", "1")] };
+        assert_eq!(cargo.in_words(), "RUSTDOCFLAGS='-D warnings' A=1 cargo doc");
+    }
+
+    #[test]
+    fn process_that_holds_the_output_after_cargo_has_ended_is_a_failure() {
+        let ended = || start(&mut Command::new("true")).expect("true starts");
+        let (output, held) = io::pipe().expect("a pipe can be had");
+        let mut tally = Tally::default();
+        assert!(follow(ended(), output, Duration::from_millis(50), &mut tally).is_err());
+        drop(held);
+        assert!(follow(ended(), io::empty(), OUTPUT_LIMIT, &mut tally).is_ok());
+    }
+}
