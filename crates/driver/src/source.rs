@@ -35,8 +35,9 @@ use crate::{Direction, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A descriptor's state, shared by all handles to one open file (clones share it).
 #[derive(Debug)]
@@ -70,7 +71,17 @@ pub(crate) struct State {
     read: Side,
     write: Side,
     closed: AtomicBool,
+    settings: Settings,
     waiters: Mutex<Waiters>,
+}
+
+/// What belongs to the open file, and so is shared by its handles. The driver keeps it and does not act on it.
+#[derive(Debug, Default)]
+struct Settings {
+    nonblocking: AtomicBool,
+    /// In nanoseconds; 0 for none.
+    read_timeout: AtomicU64,
+    write_timeout: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -152,6 +163,7 @@ impl Source {
             read: Side::new(),
             write: Side::new(),
             closed: AtomicBool::new(false),
+            settings: Settings::default(),
             waiters: Mutex::default(),
         }))
     }
@@ -176,6 +188,32 @@ impl Source {
             registration.remove(fd);
         }
         self.0.take_all()
+    }
+
+    /// How long an operation of this direction may take; no limit unless one was set.
+    #[inline]
+    pub fn timeout(&self, direction: Direction) -> Option<Duration> {
+        match self.0.settings.timeout(direction).load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// Sets how long an operation of this direction may take; zero counts as one nanosecond.
+    pub fn set_timeout(&self, direction: Direction, timeout: Option<Duration>) {
+        let nanos = timeout.map_or(0, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(1));
+        self.0.settings.timeout(direction).store(nanos, Ordering::Relaxed);
+    }
+
+    /// Whether operations answer `WouldBlock` where they would have to wait.
+    #[inline]
+    pub fn is_nonblocking(&self) -> bool {
+        self.0.settings.nonblocking.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether operations answer `WouldBlock` where they would have to wait.
+    pub fn set_nonblocking(&self, nonblocking: bool) {
+        self.0.settings.nonblocking.store(nonblocking, Ordering::Relaxed);
     }
 
     /// Takes the next waiter of a direction, for a caller who was given readiness and does not use it.
@@ -322,6 +360,16 @@ impl State {
             }
         }
         taken
+    }
+}
+
+impl Settings {
+    #[inline]
+    fn timeout(&self, direction: Direction) -> &AtomicU64 {
+        match direction {
+            Direction::Read => &self.read_timeout,
+            Direction::Write => &self.write_timeout,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod blocking;
 mod cancel;
 mod context;
+pub mod net;
 mod scheduler;
 mod scope;
 mod spawn;

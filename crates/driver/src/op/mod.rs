@@ -39,6 +39,10 @@ pub trait Operation {
     /// `WouldBlock` when it has to wait; else the operation's own error.
     fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<Self::Output>>;
 
+    /// Called when the operation's token has come back: for operations whose answer is the event itself.
+    #[inline]
+    fn woken(&mut self) {}
+
     /// Whether the attempt itself starts something (as `connect` does), so that it must be made even where readiness is known to be missing.
     #[inline]
     fn must_attempt(&self) -> bool {

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 #[derive(Debug)]
 pub struct Poll {
     direction: Direction,
-    /// Set when an edge has answered instead of a call: see [`Poll::woken`].
+    /// Set when an edge has answered instead of a call.
     ready: bool,
 }
 
@@ -18,11 +18,6 @@ impl Poll {
     /// Waits for `direction`.
     pub fn new(direction: Direction) -> Self {
         Poll { direction, ready: false }
-    }
-
-    /// Tells the operation that its token came back: the edge itself is the answer, and no call needs to be made.
-    pub fn woken(&mut self) {
-        self.ready = true;
     }
 }
 
@@ -32,6 +27,11 @@ impl Operation for Poll {
     #[inline]
     fn direction(&self) -> Direction {
         self.direction
+    }
+
+    #[inline]
+    fn woken(&mut self) {
+        self.ready = true;
     }
 
     fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<()>> {

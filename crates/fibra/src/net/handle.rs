@@ -1,0 +1,301 @@
+//! What all sockets have in common: a std socket that owns the descriptor, and the driver's view of it.
+//!
+//! The std socket gives names, options and addresses, which never block. Reading, writing, accepting and connecting go through
+//! [`super::operation`].
+
+use fibra_driver::Source;
+use rustix::fs::OFlags;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// A std socket and what the driver knows of it.
+#[derive(Debug)]
+pub(super) struct Handle<S> {
+    pub(super) std: S,
+    pub(super) source: Source,
+}
+
+impl<S: AsFd> Handle<S> {
+    /// A socket that was made here: in blocking mode, without timeouts.
+    pub(super) fn new(std: S) -> Handle<S> {
+        Handle { std, source: Source::new() }
+    }
+
+    /// A socket from outside, which may have settings that belong to it.
+    pub(super) fn adopt(std: S) -> Handle<S> {
+        use rustix::net::sockopt::{Timeout, socket_timeout};
+        let handle = Handle::new(std);
+        let fd = handle.std.as_fd();
+        let nonblocking = rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
+        handle.source.set_nonblocking(nonblocking);
+        // What is no socket has no timeouts, and will say what it is at the first operation.
+        let timeout = |which| socket_timeout(fd, which).ok().flatten();
+        handle.source.set_timeout(fibra_driver::Direction::Read, timeout(Timeout::Recv));
+        handle.source.set_timeout(fibra_driver::Direction::Write, timeout(Timeout::Send));
+        handle
+    }
+
+    /// The std socket, as if it had never been here: its mode and timeouts are those that were set, and no driver watches it.
+    pub(super) fn release(self) -> S {
+        use fibra_driver::Direction;
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+        let fd = self.std.as_fd();
+        for token in self.source.deregister(fd) {
+            // Clones that wait elsewhere register anew.
+            crate::scheduler::park::wake(token);
+        }
+        let _ = rustix::io::ioctl_fionbio(fd, self.source.is_nonblocking());
+        for (direction, which) in [(Direction::Read, Timeout::Recv), (Direction::Write, Timeout::Send)] {
+            if let Some(timeout) = self.source.timeout(direction) {
+                let _ = set_socket_timeout(fd, which, Some(timeout));
+            }
+        }
+        self.std
+    }
+
+    #[inline]
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.std.as_fd()
+    }
+
+    #[inline]
+    pub(super) fn run<O: fibra_driver::Operation>(&self, mut op: O) -> io::Result<O::Output> {
+        super::operation::run(&self.source, self.fd(), &mut op)
+    }
+
+    /// Ends every operation on the open file.
+    pub(super) fn close(&self) {
+        for token in self.source.close() {
+            crate::scheduler::park::wake(token);
+        }
+        // For OS threads, which wait in the kernel.
+        let _ = rustix::net::shutdown(self.fd(), rustix::net::Shutdown::Both);
+    }
+}
+
+/// Checks a timeout as std does.
+pub(super) fn check_timeout(timeout: Option<Duration>) -> io::Result<()> {
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "cannot set a 0 duration timeout"));
+    }
+    Ok(())
+}
+
+/// The methods and traits that are the same for every kind of socket.
+macro_rules! socket {
+    ($type:ident, $std:ty) => {
+        impl $type {
+            /// Another handle to the same socket: options, timeouts and the order of waiters are shared.
+            ///
+            /// # Errors
+            /// When descriptors are used up.
+            pub fn try_clone(&self) -> io::Result<$type> {
+                let handle = Handle { std: self.0.std.try_clone()?, source: self.0.source.clone() };
+                Ok($type(handle))
+            }
+
+            /// Moves the socket into or out of non-blocking mode, in which operations answer
+            /// [`WouldBlock`](io::ErrorKind::WouldBlock) where they would have to wait.
+            ///
+            /// # Errors
+            /// None today.
+            pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+                self.0.source.set_nonblocking(nonblocking);
+                Ok(())
+            }
+
+            /// Takes the error that is pending on the socket.
+            ///
+            /// # Errors
+            /// As std's.
+            pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+                self.0.std.take_error()
+            }
+
+            /// Ends every operation in progress on this socket and its clones, and every later one, with
+            /// [`NotConnected`](io::ErrorKind::NotConnected). The descriptor is released when the last handle is dropped.
+            pub fn close(&self) {
+                self.0.close();
+            }
+        }
+
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.std.fmt(f)
+            }
+        }
+
+        impl AsFd for $type {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.0.fd()
+            }
+        }
+
+        impl AsRawFd for $type {
+            fn as_raw_fd(&self) -> RawFd {
+                self.0.std.as_raw_fd()
+            }
+        }
+
+        impl IntoRawFd for $type {
+            fn into_raw_fd(self) -> RawFd {
+                self.0.release().into_raw_fd()
+            }
+        }
+
+        /// The socket keeps its mode and its timeouts.
+        impl From<$std> for $type {
+            fn from(socket: $std) -> $type {
+                $type::adopt(socket)
+            }
+        }
+
+        /// The socket keeps its mode and its timeouts, and no driver watches it any more.
+        impl From<$type> for $std {
+            fn from(socket: $type) -> $std {
+                socket.0.release()
+            }
+        }
+
+        impl From<OwnedFd> for $type {
+            fn from(fd: OwnedFd) -> $type {
+                <$std>::from(fd).into()
+            }
+        }
+
+        impl From<$type> for OwnedFd {
+            fn from(socket: $type) -> OwnedFd {
+                socket.0.release().into()
+            }
+        }
+    };
+}
+
+/// The timeouts of sockets that read and write.
+macro_rules! timeouts {
+    ($type:ident) => {
+        impl $type {
+            /// How long a read may wait; `None` for as long as it takes.
+            ///
+            /// # Errors
+            /// When the duration is zero.
+            pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+                check_timeout(timeout)?;
+                self.0.source.set_timeout(Direction::Read, timeout);
+                Ok(())
+            }
+
+            /// How long a write may wait; `None` for as long as it takes.
+            ///
+            /// # Errors
+            /// When the duration is zero.
+            pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+                check_timeout(timeout)?;
+                self.0.source.set_timeout(Direction::Write, timeout);
+                Ok(())
+            }
+
+            /// How long a read may wait.
+            ///
+            /// # Errors
+            /// None today.
+            pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+                Ok(self.0.source.timeout(Direction::Read))
+            }
+
+            /// How long a write may wait.
+            ///
+            /// # Errors
+            /// None today.
+            pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+                Ok(self.0.source.timeout(Direction::Write))
+            }
+
+            /// Waits until there is something to read, or the end of the stream, and takes nothing: a connection that waits
+            /// like this needs no buffer meanwhile.
+            ///
+            /// # Errors
+            /// As a read. It may return early; a read then waits.
+            #[inline]
+            pub fn wait_readable(&self) -> io::Result<()> {
+                self.0.run(op::Poll::new(Direction::Read))
+            }
+
+            /// Waits until there is room to write.
+            ///
+            /// # Errors
+            /// As a write. It may return early; a write then waits.
+            pub fn wait_writable(&self) -> io::Result<()> {
+                self.0.run(op::Poll::new(Direction::Write))
+            }
+        }
+    };
+}
+
+/// `Read` and `Write` of a stream, by value and by reference.
+macro_rules! stream {
+    ($type:ident) => {
+        impl io::Read for &$type {
+            #[inline]
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                if buffer.is_empty() {
+                    return Ok(0);
+                }
+                self.0.run(op::Receive::stream(buffer))
+            }
+
+            fn read_vectored(&mut self, buffers: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+                if buffers.iter().all(|buffer| buffer.is_empty()) {
+                    return Ok(0);
+                }
+                self.0.run(op::ReceiveVectored::new(buffers))
+            }
+        }
+
+        impl io::Write for &$type {
+            #[inline]
+            fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+                self.0.run(op::Send::new(buffer))
+            }
+
+            fn write_vectored(&mut self, buffers: &[io::IoSlice<'_>]) -> io::Result<usize> {
+                self.0.run(op::SendVectored::new(buffers))
+            }
+
+            #[inline]
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        impl io::Read for $type {
+            #[inline]
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                (&*self).read(buffer)
+            }
+
+            fn read_vectored(&mut self, buffers: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+                (&*self).read_vectored(buffers)
+            }
+        }
+
+        impl io::Write for $type {
+            #[inline]
+            fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+                (&*self).write(buffer)
+            }
+
+            fn write_vectored(&mut self, buffers: &[io::IoSlice<'_>]) -> io::Result<usize> {
+                (&*self).write_vectored(buffers)
+            }
+
+            #[inline]
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
+pub(super) use {socket, stream, timeouts};

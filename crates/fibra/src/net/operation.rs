@@ -1,0 +1,161 @@
+//! One operation, from its first attempt to its result.
+//!
+//! ```text
+//!   start ──Done──────────────────────────────────────▶ result (and perhaps somebody else to wake)
+//!     │Pending
+//!     ▼
+//!   park ──Woken──▶ start again
+//!     │TimedOut, Cancelled
+//!     ▼
+//!   cancel ──Removed──▶ the error, or the unwind
+//!     │InFlight: the readiness was given to us in that very moment
+//!     ▼
+//!   park until woken ──▶ start again: a result is returned, not lost; else cancel again
+//! ```
+
+use crate::cancel;
+use crate::scheduler::park;
+use crate::scheduler::state::Reason;
+use crate::scheduler::worker::Worker;
+use fibra_driver::{Cancel, Direction, Operation, Source, Start, Token, op};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+/// Runs `op`, for at most the time that the socket's settings allow.
+#[inline]
+pub(crate) fn run<O: Operation>(source: &Source, fd: BorrowedFd<'_>, op: &mut O) -> io::Result<O::Output> {
+    run_for(source, fd, op, source.timeout(op.direction()))
+}
+
+/// Runs `op` for at most `timeout`.
+#[inline]
+pub(crate) fn run_for<O: Operation>(
+    source: &Source,
+    fd: BorrowedFd<'_>,
+    op: &mut O,
+    timeout: Option<Duration>,
+) -> io::Result<O::Output> {
+    if source.is_nonblocking() {
+        return attempt(source, fd, op);
+    }
+    match Worker::here() {
+        Some(worker) if let Some(token) = worker.token() => on_coroutine(worker, token, source, fd, op, timeout),
+        _ => on_thread(source, fd, op, timeout),
+    }
+}
+
+/// One attempt, for sockets that are not to wait.
+#[cold]
+fn attempt<O: Operation>(source: &Source, fd: BorrowedFd<'_>, op: &mut O) -> io::Result<O::Output> {
+    if source.is_closed() {
+        return Err(op::closed_error());
+    }
+    op.attempt(fd).map(|attempt| attempt.value)
+}
+
+/// One step of the driver; wakes whom it names.
+#[inline]
+fn start<O: Operation>(
+    worker: &Worker,
+    token: Token,
+    source: &Source,
+    fd: BorrowedFd<'_>,
+    op: &mut O,
+) -> Option<io::Result<O::Output>> {
+    match worker.with_driver(|driver| driver.start(source, fd, op, token)) {
+        Start::Pending => None,
+        Start::Done { result, pass } => {
+            if let Some(next) = pass {
+                park::wake(next);
+            }
+            worker.spend();
+            Some(result)
+        }
+    }
+}
+
+fn on_coroutine<O: Operation>(
+    worker: &Worker,
+    token: Token,
+    source: &Source,
+    fd: BorrowedFd<'_>,
+    op: &mut O,
+    timeout: Option<Duration>,
+) -> io::Result<O::Output> {
+    let mut deadline = None;
+    loop {
+        if let Some(result) = start(worker, token, source, fd, op) {
+            return result;
+        }
+        if deadline.is_none() {
+            deadline = timeout.and_then(|timeout| worker.core.now().checked_add(timeout));
+        }
+        match park::park(deadline) {
+            Reason::Woken => op.woken(),
+            reason => return leave(worker, token, source, fd, op, reason),
+        }
+    }
+}
+
+/// The wait is over before the operation.
+#[cold]
+fn leave<O: Operation>(
+    worker: &Worker,
+    token: Token,
+    source: &Source,
+    fd: BorrowedFd<'_>,
+    op: &mut O,
+    reason: Reason,
+) -> io::Result<O::Output> {
+    loop {
+        match worker.with_driver(|driver| driver.cancel(source, op.direction(), token)) {
+            Cancel::Removed if reason == Reason::Cancelled => cancel::unwind(),
+            Cancel::Removed => return Err(timed_out()),
+            Cancel::InFlight => {
+                park::park_until_woken();
+                op.woken();
+                if let Some(result) = start(worker, token, source, fd, op) {
+                    return result;
+                }
+            }
+        }
+    }
+}
+
+/// An OS thread waits in `poll(2)`: it needs no driver.
+fn on_thread<O: Operation>(
+    source: &Source,
+    fd: BorrowedFd<'_>,
+    op: &mut O,
+    timeout: Option<Duration>,
+) -> io::Result<O::Output> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        match attempt(source, fd, op) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+        let flags = match op.direction() {
+            Direction::Read => PollFlags::IN,
+            Direction::Write => PollFlags::OUT,
+        };
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, flags)], left.as_ref()) {
+            Ok(0) => return Err(timed_out()),
+            Ok(_) => op.woken(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The error that std's sockets have for a timeout on Linux.
+fn timed_out() -> io::Error {
+    rustix::io::Errno::AGAIN.into()
+}

@@ -1,0 +1,309 @@
+//! Unix sockets: [`UnixListener`], [`UnixStream`], [`UnixDatagram`].
+
+use super::Shutdown;
+use super::handle::{Handle, check_timeout, socket, stream, timeouts};
+use crate::blocking;
+use fibra_driver::{Direction, op};
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{self, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+/// A server's socket in the file system, with the methods of [`std::os::unix::net::UnixListener`].
+pub struct UnixListener(Handle<net::UnixListener>);
+
+/// A connection between processes of one machine, with the methods of [`std::os::unix::net::UnixStream`].
+///
+/// ```
+/// use fibra::net::UnixStream;
+/// use std::io::{Read, Write};
+///
+/// fibra::run(|| {
+///     let (mut one, mut other) = UnixStream::pair()?;
+///     let echo = fibra::spawn(move || {
+///         let mut byte = [0];
+///         other.read_exact(&mut byte)?;
+///         other.write_all(&byte)
+///     });
+///     one.write_all(b"x")?;
+///     let mut byte = [0];
+///     one.read_exact(&mut byte)?;
+///     echo.join().unwrap()?;
+///     assert_eq!(&byte, b"x");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct UnixStream(Handle<net::UnixStream>);
+
+/// Packets between processes of one machine, with the methods of [`std::os::unix::net::UnixDatagram`].
+pub struct UnixDatagram(Handle<net::UnixDatagram>);
+
+/// The connections of a listener, one after another, for ever: see [`UnixListener::incoming`].
+#[derive(Debug)]
+pub struct UnixIncoming<'a> {
+    listener: &'a UnixListener,
+}
+
+socket!(UnixListener, net::UnixListener);
+socket!(UnixStream, net::UnixStream);
+socket!(UnixDatagram, net::UnixDatagram);
+timeouts!(UnixStream);
+timeouts!(UnixDatagram);
+stream!(UnixStream);
+
+impl UnixListener {
+    /// Listens on a path, which must not exist.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixListener> {
+        net::UnixListener::bind(path).map(UnixListener::adopt)
+    }
+
+    /// Listens on an address.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixListener> {
+        net::UnixListener::bind_addr(address).map(UnixListener::adopt)
+    }
+
+    fn adopt(listener: net::UnixListener) -> UnixListener {
+        let handle = Handle::adopt(listener);
+        // As for TCP: the mode of the listener decides whether `accept4(2)` waits.
+        let _ = handle.std.set_nonblocking(true);
+        UnixListener(handle)
+    }
+
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    /// When descriptors or memory are used up: the connection then waits in the kernel, and the next call tries again.
+    pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        let (fd, address) = self.0.run(op::Accept::new())?;
+        Ok((UnixStream(Handle::new(fd.into())), std_address(address)?))
+    }
+
+    /// The connections, one after another.
+    pub fn incoming(&self) -> UnixIncoming<'_> {
+        UnixIncoming { listener: self }
+    }
+
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.std.local_addr()
+    }
+}
+
+impl Iterator for UnixIncoming<'_> {
+    type Item = io::Result<UnixStream>;
+
+    fn next(&mut self) -> Option<io::Result<UnixStream>> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl UnixStream {
+    /// Connects to the socket at a path.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<UnixStream> {
+        let path = path.as_ref();
+        // When the listener's backlog is full nothing reports when it is not any more, so this may only wait where it may block.
+        blocking::run(|| net::UnixStream::connect(path)).map(|stream| UnixStream(Handle::new(stream)))
+    }
+
+    /// Connects to an address.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
+        blocking::run(|| net::UnixStream::connect_addr(address)).map(|stream| UnixStream(Handle::new(stream)))
+    }
+
+    /// Two sockets that are connected to each other.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
+        let (one, other) = net::UnixStream::pair()?;
+        Ok((UnixStream(Handle::new(one)), UnixStream(Handle::new(other))))
+    }
+
+    fn adopt(stream: net::UnixStream) -> UnixStream {
+        UnixStream(Handle::adopt(stream))
+    }
+
+    /// This end's address.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.std.local_addr()
+    }
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.std.peer_addr()
+    }
+
+    /// Ends reading, writing or both: contexts that wait in this direction go on.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.0.std.shutdown(how)
+    }
+}
+
+impl UnixDatagram {
+    /// A socket at a path, which must not exist.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixDatagram> {
+        net::UnixDatagram::bind(path).map(|socket| UnixDatagram(Handle::new(socket)))
+    }
+
+    /// A socket at an address.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixDatagram> {
+        net::UnixDatagram::bind_addr(address).map(|socket| UnixDatagram(Handle::new(socket)))
+    }
+
+    /// A socket without an address.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub fn unbound() -> io::Result<UnixDatagram> {
+        net::UnixDatagram::unbound().map(|socket| UnixDatagram(Handle::new(socket)))
+    }
+
+    /// Two sockets that are connected to each other.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
+        let (one, other) = net::UnixDatagram::pair()?;
+        Ok((UnixDatagram(Handle::new(one)), UnixDatagram(Handle::new(other))))
+    }
+
+    fn adopt(socket: net::UnixDatagram) -> UnixDatagram {
+        UnixDatagram(Handle::adopt(socket))
+    }
+
+    /// Sets where [`send`](Self::send) sends to.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
+        self.0.std.connect(path)
+    }
+
+    /// The same, with an address.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
+        self.0.std.connect_addr(address)
+    }
+
+    /// The address that it is bound to.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.std.local_addr()
+    }
+
+    /// The address that it is connected to.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.std.peer_addr()
+    }
+
+    /// Waits for a packet; tells its length and where it came from. What does not fit into the buffer is lost.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (length, address) = self.0.run(op::ReceiveFrom::new(buffer))?;
+        Ok((length, std_address(address)?))
+    }
+
+    /// Waits for a packet.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.run(op::Receive::datagram(buffer))
+    }
+
+    /// Sends a packet to the socket at a path.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn send_to<P: AsRef<Path>>(&self, buffer: &[u8], path: P) -> io::Result<usize> {
+        let address = SocketAddrUnix::new(path.as_ref())?;
+        self.0.run(op::SendTo::new(buffer, &address))
+    }
+
+    /// Sends a packet to an address.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn send_to_addr(&self, buffer: &[u8], address: &SocketAddr) -> io::Result<usize> {
+        let address = match (address.as_pathname(), address.as_abstract_name()) {
+            (Some(path), _) => SocketAddrUnix::new(path)?,
+            (None, Some(name)) => SocketAddrUnix::new_abstract_name(name)?,
+            (None, None) => SocketAddrUnix::new_unnamed(),
+        };
+        self.0.run(op::SendTo::new(buffer, &address))
+    }
+
+    /// Sends a packet to the socket that it is connected to.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn send(&self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.run(op::Send::new(buffer))
+    }
+
+    /// Ends reading, writing or both.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.0.std.shutdown(how)
+    }
+}
+
+/// The kernel's address as std's type.
+fn std_address(address: Option<SocketAddrAny>) -> io::Result<SocketAddr> {
+    let address = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
+    match &address {
+        Some(address) if let Some(path) = address.path_bytes() => {
+            let path = path.strip_suffix(b"\0").unwrap_or(path);
+            SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))
+        }
+        Some(address) if let Some(name) = address.abstract_name() => SocketAddr::from_abstract_name(name),
+        // A socket without a name: std makes such an address of an empty path.
+        _ => SocketAddr::from_pathname(""),
+    }
+}
