@@ -43,9 +43,10 @@
 //!
 //! # Memory
 //!
-//! Slots that come back are *dirty*: their pages are still resident, and the next user finds them warm. Each size
-//! class keeps at most 64 MiB of possible residence this way (and 16 to 1,024 stacks); beyond that the pages of the
-//! older half go back to the kernel. [`trim`] gives all of them back at once.
+//! Slots that come back are *dirty*: their pages are still resident, and the next user finds them warm. Giving a stack's
+//! pages back costs a system call and a TLB flush (0.3 to 1.3 µs), so that is not done in the middle of work: a burst of a million
+//! coroutines would spend more time on it than on running. Dirty slots hold no more than they held while in use. [`trim_some`] gives
+//! the oldest back, a few at a time: fibra's workers call it when they are idle, and now and then when they are not; [`trim`] gives back all.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -157,18 +158,36 @@ pub fn trim() {
     }
 }
 
+/// Gives the memory of up to `most` free stacks back to the kernel, the longest unused first; keeps the warmest `keep` of each
+/// size. Returns how many it was: 0 when there is nothing left to do.
+pub fn trim_some(most: usize, keep: usize) -> usize {
+    let mut left = most;
+    for class in (0..size_class::COUNT).map(SizeClass::at) {
+        if left == 0 {
+            break;
+        }
+        let oldest: Vec<usize> = {
+            let mut free = free_slots(class);
+            let count = free.dirty.len().saturating_sub(keep).min(left);
+            let oldest = free.dirty.drain(..count).collect();
+            if free.dirty.capacity() > 4096 && free.dirty.len() < free.dirty.capacity() / 8 {
+                let room = 2 * free.dirty.len();
+                free.dirty.shrink_to(room);
+            }
+            oldest
+        };
+        left -= oldest.len();
+        clean(class, oldest);
+    }
+    most - left
+}
+
 impl FreeSlots {
     fn accept(&mut self, base: usize) {
         // Without memory for the list the slot is lost, which is better than dying in a destructor.
         if self.dirty.try_reserve(1).is_ok() {
             self.dirty.push(base);
         }
-    }
-
-    /// The older half of the dirty slots, if there are too many.
-    fn excess(&mut self, class: SizeClass) -> Vec<usize> {
-        let most = ((64 << 20) / class.bytes()).clamp(16, 1024);
-        if self.dirty.len() > most { self.dirty.drain(..most / 2).collect() } else { Vec::new() }
     }
 }
 
@@ -200,9 +219,6 @@ pub(crate) fn take_free(class: SizeClass, most: usize, to: &mut Vec<Stack>) {
 pub(crate) fn accept(class: SizeClass, bases: impl Iterator<Item = usize>) {
     let mut free = free_slots(class);
     bases.for_each(|base| free.accept(base));
-    let excess = free.excess(class);
-    drop(free);
-    clean(class, excess);
 }
 
 /// Takes stacks of `class` back under one lock.

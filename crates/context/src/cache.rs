@@ -2,7 +2,7 @@
 //!
 //! Last in, first out, for the stack used last is the one still in the processor's cache. A cache that runs dry fetches
 //! a batch of free stacks from the [arena]; one that overflows gives half of what it holds back, the
-//! coldest, and the arena gives their memory back in its own time. One lock a batch, then.
+//! coldest. One lock a batch, then.
 
 use std::io;
 

@@ -159,13 +159,19 @@ fn trimming_a_cache_gives_memory_back() {
 }
 
 #[test]
-fn freed_stacks_do_not_pile_up_memory() {
-    child::with_each_guard("freed_stacks_do_not_pile_up_memory", || {
+fn freed_stacks_give_their_memory_back_a_few_at_a_time() {
+    child::with_each_guard("freed_stacks_give_their_memory_back_a_few_at_a_time", || {
         let before = resident();
         let stacks: Vec<Stack> =
             (0..500).map(|_| used(arena::allocate(1 << 20).unwrap(), 256 << 10)).collect();
         assert!(resident() - before > 500 * (256 << 10));
         drop(stacks);
+        let kept = resident() - before;
+        assert_eq!(arena::trim_some(100, 16), 100);
+        let left = resident() - before;
+        assert!(kept - left >= 100 * (256 << 10), "{left} of {kept} bytes left");
+        assert_eq!(arena::trim_some(1000, 16), 384);
+        assert_eq!(arena::trim_some(1000, 16), 0, "the warmest keep theirs");
         let left = resident() - before;
         assert!(left < 64 << 20, "{left} bytes left of freed stacks");
     });

@@ -176,7 +176,7 @@ impl Epoll {
             let mut waiters = source.0.lock();
             if !waiters.registration.as_ref().is_some_and(Registration::is_live) {
                 match self.register(fd, &source.0) {
-                    Ok(registration) => waiters.registration = Some(registration),
+                    Ok(registration) => source.0.watch(&mut waiters, registration),
                     Err(error) => return Start::Done { result: Err(error), pass: None },
                 }
             }
@@ -285,7 +285,7 @@ impl Epoll {
         self.shared.closed.store(true, Ordering::Release);
         for entry in &mut self.table {
             if let Some(state) = entry.state.take() {
-                out.extend(state.take_all().into_iter().map(|token| Completion { token }));
+                out.extend(state.abandon().into_iter().map(|token| Completion { token }));
             }
         }
     }

@@ -31,9 +31,11 @@
 //! so once the kernel has reported one the hint is not used any more (`hung_up`).
 
 use crate::epoll::Registration;
+use crate::op::{Attempt, Operation, closed_error};
 use crate::{Direction, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,6 +73,8 @@ pub(crate) struct State {
     read: Side,
     write: Side,
     closed: AtomicBool,
+    /// A living driver counts the edges: only then does an unchanged count mean that nothing has come.
+    watched: AtomicBool,
     settings: Settings,
     waiters: Mutex<Waiters>,
 }
@@ -107,6 +111,7 @@ pub(crate) struct Waiters {
 #[derive(Debug, Default)]
 struct Queue {
     first: Option<Token>,
+    #[expect(clippy::box_collection, reason = "8 bytes in each of a million sources instead of 32")]
     rest: Option<Box<VecDeque<Token>>>,
 }
 
@@ -163,6 +168,7 @@ impl Source {
             read: Side::new(),
             write: Side::new(),
             closed: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             settings: Settings::default(),
             waiters: Mutex::default(),
         }))
@@ -187,7 +193,7 @@ impl Source {
         if let Some(registration) = registration {
             registration.remove(fd);
         }
-        self.0.take_all()
+        self.0.abandon()
     }
 
     /// How long an operation of this direction may take; no limit unless one was set.
@@ -214,6 +220,37 @@ impl Source {
     /// Sets whether operations answer `WouldBlock` where they would have to wait.
     pub fn set_nonblocking(&self, nonblocking: bool) {
         self.0.settings.nonblocking.store(nonblocking, Ordering::Relaxed);
+    }
+
+    /// Attempts `op` without ever waiting: for callers that would rather do something else meanwhile. When it is known that nothing
+    /// has come since the last attempt, it makes no system call.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it would have to wait; else as the operation.
+    #[inline]
+    pub fn attempt<O: Operation>(&self, fd: BorrowedFd<'_>, op: &mut O) -> io::Result<O::Output> {
+        if self.is_closed() {
+            return Err(closed_error());
+        }
+        let direction = op.direction();
+        let edges = self.edges(direction);
+        if self.0.watched.load(Ordering::Acquire) && self.is_drained(direction, edges) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match op.attempt(fd) {
+            Ok(Attempt { value, drained }) => {
+                if drained {
+                    self.set_drained(direction, edges);
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    self.set_drained(direction, edges);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Takes the next waiter of a direction, for a caller who was given readiness and does not use it.
@@ -346,6 +383,18 @@ impl State {
                 }
             }
         }
+    }
+
+    /// A driver begins to count the edges. Under the lock.
+    pub(crate) fn watch(&self, waiters: &mut Waiters, registration: Registration) {
+        waiters.registration = Some(registration);
+        self.watched.store(true, Ordering::Release);
+    }
+
+    /// The driver does not count any more: everybody who waits has to look elsewhere.
+    pub(crate) fn abandon(&self) -> Vec<Token> {
+        self.watched.store(false, Ordering::Release);
+        self.take_all()
     }
 
     /// Empties both queues and makes every later operation attempt its call first.

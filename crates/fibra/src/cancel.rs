@@ -12,6 +12,7 @@ use crate::scheduler::state::Signal;
 use crate::scheduler::task::TaskRef;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A context was asked to stop, and has: the payload of the unwind, and the error at the boundary.
@@ -52,21 +53,24 @@ pub(crate) fn unwind() -> ! {
 /// });
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<Mutex<Listeners>>);
+pub struct Stop(Arc<Request>);
+
+#[derive(Debug, Default)]
+struct Request {
+    /// Written under the lock of `listeners`.
+    triggered: AtomicBool,
+    listeners: Mutex<Listeners>,
+}
 
 #[derive(Default)]
 struct Listeners {
-    triggered: bool,
     enrolled: Vec<Option<TaskRef>>,
     free: Vec<usize>,
 }
 
 impl fmt::Debug for Listeners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listeners")
-            .field("triggered", &self.triggered)
-            .field("enrolled", &(self.enrolled.len() - self.free.len()))
-            .finish()
+        f.debug_struct("Listeners").field("enrolled", &(self.enrolled.len() - self.free.len())).finish()
     }
 }
 
@@ -87,8 +91,8 @@ impl Stop {
 
     /// Makes the request: every wait that can be interrupted ends, now and from now on.
     pub fn trigger(&self) {
-        let mut listeners = self.lock();
-        listeners.triggered = true;
+        let listeners = self.lock();
+        self.0.triggered.store(true, Ordering::Release);
         for task in listeners.enrolled.iter().flatten() {
             // SAFETY: the list holds a reference.
             unsafe { park::signal(task.ptr(), Signal::Cancel) };
@@ -96,15 +100,16 @@ impl Stop {
     }
 
     /// Whether the request has been made.
+    #[inline]
     pub fn is_triggered(&self) -> bool {
-        self.lock().triggered
+        self.0.triggered.load(Ordering::Acquire)
     }
 
     /// Makes the calling context listen.
     pub fn enroll(&self) -> Enrolled {
         let task = park::current();
         let mut listeners = self.lock();
-        if listeners.triggered {
+        if self.is_triggered() {
             // SAFETY: we hold a reference.
             unsafe { park::signal(task.ptr(), Signal::Cancel) };
         }
@@ -120,7 +125,7 @@ impl Stop {
     }
 
     fn lock(&self) -> MutexGuard<'_, Listeners> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,7 +15,7 @@ pub use blocking::spawn_blocking;
 pub use cancel::{Cancelled, Enrolled, Stop};
 pub use context::{Context, current, park, park_timeout, yield_now};
 pub use scheduler::run_queue::Schedule;
-pub use scheduler::runtime::{Runtime, RuntimeBuilder, run};
+pub use scheduler::runtime::{Runtime, RuntimeBuilder, current_runtime, run};
 pub use scheduler::settings::DriverKind;
 pub use scheduler::state::Reason;
 pub use scope::{Scope, ScopedJoinHandle, scope};

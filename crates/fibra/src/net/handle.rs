@@ -233,6 +233,23 @@ macro_rules! timeouts {
     };
 }
 
+/// Reading without ever waiting.
+macro_rules! try_read {
+    ($type:ident) => {
+        impl $type {
+            /// Reads what is there, without ever waiting, whatever mode the socket is in. With
+            /// [`wait_readable`](Self::wait_readable) it serves connections that hold no buffer while they are idle.
+            ///
+            /// # Errors
+            /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there; else as a read.
+            #[inline]
+            pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0.source.attempt(self.0.fd(), &mut op::Receive::stream(buffer))
+            }
+        }
+    };
+}
+
 /// `Read` and `Write` of a stream, by value and by reference.
 macro_rules! stream {
     ($type:ident) => {
@@ -298,4 +315,4 @@ macro_rules! stream {
     };
 }
 
-pub(super) use {socket, stream, timeouts};
+pub(super) use {socket, stream, timeouts, try_read};

@@ -1,7 +1,7 @@
 //! TCP: [`TcpListener`] and [`TcpStream`].
 
 use super::address::{ToSocketAddrs, each_address};
-use super::handle::{Handle, check_timeout, socket, stream, timeouts};
+use super::handle::{Handle, check_timeout, socket, stream, timeouts, try_read};
 use super::operation::run_for;
 use super::{Shutdown, SocketAddr};
 use fibra_driver::{Direction, op};
@@ -50,6 +50,7 @@ socket!(TcpListener, net::TcpListener);
 socket!(TcpStream, net::TcpStream);
 timeouts!(TcpStream);
 stream!(TcpStream);
+try_read!(TcpStream);
 
 impl TcpListener {
     /// Listens on an address; of several the first that works.

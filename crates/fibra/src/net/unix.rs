@@ -1,7 +1,7 @@
 //! Unix sockets: [`UnixListener`], [`UnixStream`], [`UnixDatagram`].
 
 use super::Shutdown;
-use super::handle::{Handle, check_timeout, socket, stream, timeouts};
+use super::handle::{Handle, check_timeout, socket, stream, timeouts, try_read};
 use crate::blocking;
 use fibra_driver::{Direction, op};
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
@@ -55,6 +55,7 @@ socket!(UnixDatagram, net::UnixDatagram);
 timeouts!(UnixStream);
 timeouts!(UnixDatagram);
 stream!(UnixStream);
+try_read!(UnixStream);
 
 impl UnixListener {
     /// Listens on a path, which must not exist.

@@ -413,3 +413,24 @@ where
         Err(error) => panic!("fibra cannot start: {error}"),
     }
 }
+
+/// How many workers the runtime of the calling context has, and the name of their driver; that of the default runtime on an OS thread
+/// outside of any, which this starts.
+///
+/// ```
+/// fibra::Runtime::builder().workers(2).run(|| {
+///     let (workers, driver) = fibra::current_runtime();
+///     assert_eq!(workers, 2);
+///     println!("on {driver}");
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// When the default runtime cannot start.
+pub fn current_runtime() -> (usize, &'static str) {
+    match current_core() {
+        Ok(core) => (core.workers.len(), core.driver_name),
+        Err(error) => panic!("{error}"),
+    }
+}

@@ -17,7 +17,7 @@ use super::shared::{Shared, count};
 use super::state::Signal;
 use super::task::{TaskPtr, TaskRef};
 use crate::time::timer_wheel::{TimerKey, TimerWheel};
-use fibra_context::{CoroutineResult, Label, StackCache, coroutine};
+use fibra_context::{CoroutineResult, arena, Label, StackCache, coroutine};
 use fibra_driver::{Completion, Driver, Token};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -40,6 +40,15 @@ const IDLE_STACKS: usize = 64;
 
 /// How long a worker has nothing to do before it gives memory back.
 const IDLE: Duration = Duration::from_millis(500);
+
+/// How many looks there are between two rounds of giving back the memory of stacks while there is work.
+const LOOKS_PER_TRIM: u32 = 1 << 14;
+
+/// How many stacks give their memory back at once: about a third of a millisecond.
+const TRIM: usize = 1024;
+
+/// How many free stacks keep their memory.
+const DIRTY_STACKS: usize = 1024;
 
 /// How long what waits for a stack waits for the next try, when no coroutine ends meanwhile.
 const STARVED: Duration = Duration::from_millis(100);
@@ -69,6 +78,8 @@ pub(crate) struct Worker {
     budget: Cell<u32>,
     /// Resumes until the next look at timers and driver.
     until_look: Cell<u32>,
+    /// Looks until memory is given back.
+    until_trim: Cell<u32>,
     /// Whose turn it is when both queues have something: fairness between what was woken and what has not started.
     turn: Cell<bool>,
     /// Whether anything has run since memory was last given back.
@@ -99,6 +110,7 @@ impl Worker {
             current: Cell::new(None),
             budget: Cell::new(BUDGET),
             until_look: Cell::new(RESUMES_PER_LOOK),
+            until_trim: Cell::new(LOOKS_PER_TRIM),
             turn: Cell::new(false),
             untidy: Cell::new(false),
             killed: Cell::new(false),
@@ -244,6 +256,12 @@ impl Worker {
         self.fire_timers();
         if self.driver.borrow().has_sources() {
             self.ask_driver(Some(Duration::ZERO));
+        }
+        let left = self.until_trim.get() - 1;
+        self.until_trim.set(left);
+        if left == 0 {
+            self.until_trim.set(LOOKS_PER_TRIM);
+            arena::trim_some(TRIM, DIRTY_STACKS);
         }
     }
 
@@ -437,6 +455,14 @@ impl Worker {
         self.untidy.set(false);
         self.stacks.borrow_mut().trim(IDLE_STACKS);
         self.tasks.borrow_mut().shrink();
+        // A long backlog takes a while: whatever happens meanwhile comes first.
+        while arena::trim_some(TRIM, IDLE_STACKS) > 0 {
+            self.ask_driver(Some(Duration::ZERO));
+            if !self.ready.borrow().is_empty() || self.has_arrivals() {
+                self.untidy.set(true);
+                return;
+            }
+        }
     }
 
     /// Takes tasks that have not started from a worker that has more than it can start at once.
