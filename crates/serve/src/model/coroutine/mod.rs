@@ -1,0 +1,200 @@
+//! A coroutine for each connection: code that reads as if each conversation had its own thread.
+//!
+//! ```text
+//!   accept ──a coroutine each──▶ converse: wait, read, answer, and again      state: its own stack
+//!     │                             │ woken by its worker, when the driver says that its socket is ready
+//!     │                             └ blocks in: wait_readable, write, the blocking pool; none of them holds up a worker
+//!     └ blocks in: accept; at the limit, until a connection ends; for a moment, when descriptors or memory are out
+//! ```
+//!
+//! One coroutine accepts; the runtime places the connections' coroutines where fewest live, so they spread over the workers.
+//!
+//! An idle connection holds its socket, a page of stack and no buffer: it waits until it is readable, and then borrows one of the
+//! worker's ([`buffers`]).
+
+mod admission;
+mod buffers;
+mod echo;
+mod http;
+
+use super::{Options, Protocol, Started, Summary};
+use crate::Limits;
+use crate::protocol::http::Service;
+use admission::{Admission, Admitted};
+use fibra::net::{TcpListener, TcpStream};
+use fibra::signal::{SIGINT, SIGTERM, Signals};
+use fibra::{Cancelled, Enrolled, Stop};
+use rustix::io::Errno;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The first pause after an accept that failed for want of something; it doubles, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Serves until SIGINT or SIGTERM: see [`serve`](super::serve).
+///
+/// # Errors
+/// When the address cannot be listened on, or the runtime cannot start.
+pub fn serve(options: Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
+    let mut builder = fibra::Runtime::builder().name("serve");
+    if let Some(workers) = options.workers {
+        builder = builder.workers(workers);
+    }
+    builder.run(|| {
+        let signals = Signals::new(&[SIGINT, SIGTERM])?;
+        let listener = TcpListener::bind(options.address).map_err(|error| cannot_listen(&options, &error))?;
+        let (workers, driver) = fibra::current_runtime();
+        started(&Started { address: listener.local_addr()?, driver, workers });
+        let server = Server {
+            protocol: options.protocol,
+            service: options.service,
+            stop: Stop::new(),
+            admission: Arc::default(),
+        };
+        let (stop, impatience) = (server.stop.clone(), Stop::new());
+        let impatient = impatience.clone();
+        fibra::Builder::new()
+            .name("signals")
+            .daemon(true)
+            .spawn(move || {
+                let signal = signals.wait();
+                tracing::info!(signal, "stopping: no new connections, those in use finish");
+                stop.trigger();
+                let signal = signals.wait();
+                tracing::info!(signal, "stopping now");
+                impatient.trigger();
+            })?;
+        let accepted = server.accept(&listener);
+        drop(listener);
+        Ok(Summary { accepted, cut_off: server.finish(&impatience) })
+    })?
+}
+
+fn cannot_listen(options: &Options, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {}: {error}", options.address))
+}
+
+/// What the connections of a server share.
+#[derive(Clone)]
+struct Server {
+    protocol: Protocol,
+    service: Arc<Service>,
+    /// Ends accepting and idle waits.
+    stop: Stop,
+    admission: Arc<Admission>,
+}
+
+impl Server {
+    fn limits(&self) -> &Limits {
+        self.service.limits()
+    }
+
+    /// Accepts until asked to stop; returns how many.
+    fn accept(&self, listener: &TcpListener) -> u64 {
+        let listening = self.stop.enroll();
+        let mut accepted = 0;
+        let mut shortage = Shortage::default();
+        while let Ok(place) = listening.interruptible(|| self.admission.wait(self.limits().connections)) {
+            match listening.interruptible(|| listener.accept()) {
+                Err(Cancelled { .. }) => break,
+                Ok(Ok((stream, _))) => match self.start(stream, place) {
+                    Ok(()) => {
+                        accepted += 1;
+                        shortage.is_over();
+                    }
+                    Err(error) => shortage.wait(&listening, &error),
+                },
+                Ok(Err(error)) => shortage.wait(&listening, &error),
+            }
+        }
+        accepted
+    }
+
+    /// Gives a connection its coroutine. It is a daemon: stopping waits for it in [`finish`](Self::finish), and not longer.
+    fn start(&self, stream: TcpStream, place: Admitted) -> io::Result<()> {
+        let server = self.clone();
+        fibra::Builder::new().daemon(true).spawn(move || {
+            let _place = place;
+            if let Err(error) = server.converse(&stream) {
+                // The client went away, or was too slow: its business, not ours.
+                tracing::debug!(%error, "a connection ended early");
+            }
+        })?;
+        Ok(())
+    }
+
+    fn converse(&self, stream: &TcpStream) -> io::Result<()> {
+        let limits = self.limits();
+        stream.set_write_timeout(Some(limits.write_timeout))?;
+        let idle = self.stop.enroll();
+        match self.protocol {
+            Protocol::Echo => echo::converse(stream, limits, &idle),
+            Protocol::Http => http::converse(stream, &self.service, &idle),
+        }
+    }
+
+    /// Waits for the connections to end, for as long as the limits allow; returns how many had not.
+    fn finish(&self, impatience: &Stop) -> usize {
+        let waiting = impatience.enroll();
+        let deadline = Instant::now() + self.limits().stop_deadline;
+        let _ = waiting.interruptible(|| self.admission.wait_until_empty(deadline));
+        let left = self.admission.open();
+        if left > 0 {
+            tracing::warn!(connections = left, "cutting off what has not finished");
+        }
+        left
+    }
+}
+
+/// Waits until there is something to read. `Err` when the server is stopping: then nothing more is to be waited for.
+fn wait_readable(stream: &TcpStream, idle: &Enrolled, patience: Duration) -> Result<io::Result<()>, Cancelled> {
+    if let Err(error) = stream.set_read_timeout(Some(patience.max(Duration::from_millis(1)))) {
+        return Ok(Err(error));
+    }
+    idle.interruptible(|| stream.wait_readable())
+}
+
+/// Reads what is there. While the server stops the kernel itself is asked, since nobody will wait for an event that is still on its way.
+#[inline]
+fn read(mut stream: &TcpStream, buffer: &mut [u8], stopping: bool) -> io::Result<usize> {
+    if !stopping {
+        return stream.try_read(buffer);
+    }
+    stream.set_nonblocking(true)?;
+    let result = io::Read::read(&mut stream, buffer);
+    stream.set_nonblocking(false)?;
+    result
+}
+
+/// Descriptors or memory are out: accepting pauses, says so once, and says when it is over.
+#[derive(Default)]
+struct Shortage {
+    pause: Option<Duration>,
+}
+
+impl Shortage {
+    #[cold]
+    fn wait(&mut self, listening: &Enrolled, error: &io::Error) {
+        let transient = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].map(Errno::raw_os_error);
+        let short = error.kind() == io::ErrorKind::OutOfMemory
+            || error.raw_os_error().is_some_and(|code| transient.contains(&code));
+        match (self.pause, short) {
+            (None, true) => tracing::warn!(%error, "cannot accept for now: raise 'ulimit -n', or lower --max-connections"),
+            (None, false) => tracing::warn!(%error, "cannot accept for now"),
+            (Some(_), _) => {}
+        }
+        let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
+        self.pause = Some(pause);
+        // Interrupted by the end of the server, which the next accept meets as well.
+        let _ = listening.interruptible(|| fibra::sleep(pause));
+    }
+
+    #[inline]
+    fn is_over(&mut self) {
+        if self.pause.take().is_some() {
+            tracing::info!("accepting again");
+        }
+    }
+}
