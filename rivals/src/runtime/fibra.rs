@@ -1,0 +1,56 @@
+//! fibra on one worker: the calling thread.
+
+use std::time::Duration;
+
+use super::Blocking;
+
+pub(crate) struct Fibra;
+
+impl Blocking for Fibra {
+    type Handle = fibra::Context;
+    type Join = fibra::JoinHandle<()>;
+
+    fn run<T: Send + 'static>(main: impl FnOnce() -> T + Send + 'static) -> T {
+        fibra::Runtime::builder().workers(1).run(main).expect("a runtime of one worker")
+    }
+
+    #[inline]
+    fn spawn(task: impl FnOnce() + Send + 'static) -> Self::Join {
+        fibra::spawn(task)
+    }
+
+    #[inline]
+    fn join(task: Self::Join) {
+        task.join().expect("measured tasks do not panic");
+    }
+
+    #[inline]
+    fn yield_now() {
+        fibra::yield_now();
+    }
+
+    #[inline]
+    fn park() {
+        fibra::park();
+    }
+
+    #[inline]
+    fn park_timeout(timeout: Duration) {
+        fibra::park_timeout(timeout);
+    }
+
+    #[inline]
+    fn sleep(duration: Duration) {
+        fibra::sleep(duration);
+    }
+
+    #[inline]
+    fn current() -> Self::Handle {
+        fibra::current()
+    }
+
+    #[inline]
+    fn unpark(handle: &Self::Handle) {
+        handle.unpark();
+    }
+}
