@@ -1,2 +1,40 @@
 //! The `fibra` program.
-fn main() {}
+
+#![forbid(unsafe_code)]
+
+mod log;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Write threads, run coroutines: servers, and what each way of serving costs.
+#[derive(Parser, Debug)]
+#[command(name = "fibra", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// What is logged to stderr: error, warn, info, debug, trace or off, also by module ("info,fibra_serve=debug")
+    #[arg(long, global = true, default_value = "info", env = "FIBRA_LOG", value_name = "FILTER")]
+    log: String,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Serve(serve::Serve),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = log::install(&cli.log).and_then(|()| match cli.command {
+        Command::Serve(command) => command.run(),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("fibra: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

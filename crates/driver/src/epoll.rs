@@ -12,6 +12,7 @@
 //! by the owner at its next wait.
 
 use crate::op::{Attempt, Operation, closed_error};
+use crate::prefetch::prefetch;
 use crate::source::{Enlist, Ready, State};
 use crate::{Completion, Source, Start, Token};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -32,11 +33,16 @@ const EVENTS: usize = 1024;
 /// `epoll_pwait2` is not everywhere (Linux 5.11, and refused by some system call filters).
 const PRECISE_BELOW: Duration = Duration::from_millis(20);
 
+/// The longest wait that is asked of the kernel: `epoll_wait` counts milliseconds in 32 bits. A wait may return early.
+const LONGEST: Duration = Duration::from_secs(1_000_000);
+
 /// The epoll driver of one worker.
 pub struct Epoll {
     shared: Arc<Shared>,
     /// Registered descriptors, by the index in their key. Touched by the owner only.
     table: Vec<Entry>,
+    /// The generation of entries that are added: above those of all that there ever were at their index.
+    first_generation: u32,
     free: Vec<u32>,
     events: Vec<epoll::Event>,
 }
@@ -63,6 +69,8 @@ struct Shared {
 pub(crate) struct Registration {
     shared: Arc<Shared>,
     key: u64,
+    /// The duplicate under which the file had to be registered (see [`Epoll::add`]).
+    alias: Option<OwnedFd>,
 }
 
 impl Registration {
@@ -78,6 +86,7 @@ impl Registration {
 
     pub(crate) fn remove(self, fd: BorrowedFd<'_>) {
         // Fails only if `fd` is not the descriptor that was registered; then its events are stale and ignored.
+        let fd = self.alias.as_ref().map_or(fd, AsFd::as_fd);
         let _ = epoll::delete(&self.shared.epoll, fd);
         self.retire();
     }
@@ -123,6 +132,7 @@ impl Epoll {
         Ok(Epoll {
             shared: Arc::new(shared),
             table: Vec::new(),
+            first_generation: 0,
             free: Vec::new(),
             events: Vec::with_capacity(EVENTS),
         })
@@ -164,6 +174,11 @@ impl Epoll {
                         return Start::Done { result: Ok(value), pass };
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        if source.has_hung_up(direction)
+                            && let Some(value) = op.end(fd)
+                        {
+                            return Start::Done { result: Ok(value), pass: source.pass_on(direction) };
+                        }
                         source.set_drained(direction, edges);
                     }
                     Err(error) => {
@@ -194,21 +209,46 @@ impl Epoll {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                self.table.push(Entry { generation: 0, state: None });
+                self.table.push(Entry { generation: self.first_generation, state: None });
                 (self.table.len() - 1) as u32
             }
         };
         let entry = &mut self.table[index as usize];
         let key = u64::from(entry.generation) << 32 | u64::from(index);
-        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        match epoll::add(&self.shared.epoll, fd, EventData::new_u64(key), interest) {
-            Ok(()) => {
+        match Self::add(&self.shared.epoll, fd, key) {
+            Ok(alias) => {
                 entry.state = Some(Arc::clone(state));
-                Ok(Registration { shared: Arc::clone(&self.shared), key })
+                Ok(Registration { shared: Arc::clone(&self.shared), key, alias })
             }
             Err(error) => {
                 self.free.push(index);
                 Err(error.into())
+            }
+        }
+    }
+
+    /// Adds a descriptor to the kernel's set.
+    ///
+    /// The set knows a file by its descriptor's number *and* the open file, and keeps it for as long as that is open anywhere, also when
+    /// the number was closed. If the same file comes back under that number (as a duplicate from outside), the old entry is in the way. It may
+    /// be in use by others, so it is left alone, and the file is added under a number that is held for as long as the registration.
+    fn add(epoll: &OwnedFd, fd: BorrowedFd<'_>, key: u64) -> rustix::io::Result<Option<OwnedFd>> {
+        let interest =
+            EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
+        let add = |fd: BorrowedFd<'_>| epoll::add(epoll, fd, EventData::new_u64(key), interest);
+        match add(fd) {
+            Ok(()) => return Ok(None),
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        // Held until the end, so that each is another number.
+        let mut taken = Vec::new();
+        loop {
+            let alias = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
+            match add(alias.as_fd()) {
+                Ok(()) => return Ok(Some(alias)),
+                Err(rustix::io::Errno::EXIST) => taken.push(alias),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -233,6 +273,7 @@ impl Epoll {
         if self.free.len() == self.table.len() && self.table.capacity() > 1024 {
             // Nothing is registered: keep the generations' promise by starting above all of them, and give the memory back.
             let next = self.table.iter().map(|entry| entry.generation).max().unwrap_or(0).wrapping_add(1);
+            self.first_generation = next;
             self.table = (0..64).map(|_| Entry { generation: next, state: None }).collect();
             self.free = (0..64).rev().collect();
         }
@@ -250,7 +291,8 @@ impl Epoll {
             Ok(()) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        for event in &self.events {
+        for (at, event) in self.events.iter().enumerate() {
+            self.look_ahead(at);
             // The fields are copied out: the struct is packed on x86-64.
             let (data, flags) = (event.data, event.flags);
             let key = data.u64();
@@ -269,8 +311,25 @@ impl Epoll {
         Ok(())
     }
 
+    /// Fetches what the events after this one will touch.
+    #[inline(always)]
+    fn look_ahead(&self, at: usize) {
+        if let Some(event) = self.events.get(at + 8) {
+            let data = event.data;
+            prefetch(self.table.as_ptr().wrapping_add(data.u64() as u32 as usize));
+        }
+        if let Some(event) = self.events.get(at + 4) {
+            let data = event.data;
+            if let Some(Entry { state: Some(state), .. }) = self.table.get(data.u64() as u32 as usize) {
+                let state = Arc::as_ptr(state).cast::<u8>();
+                prefetch(state);
+                prefetch(state.wrapping_add(64));
+            }
+        }
+    }
+
     fn epoll_wait(&mut self, timeout: Option<Duration>) -> rustix::io::Result<()> {
-        let timeout = timeout.map(timespec);
+        let timeout = timeout.map(|timeout| timespec(timeout.min(LONGEST)));
         epoll::wait(&self.shared.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref())?;
         Ok(())
     }
@@ -299,11 +358,11 @@ fn timespec(timeout: Duration) -> Timespec {
 }
 
 fn ready(flags: EventFlags) -> Ready {
-    let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
     Ready {
-        read: flags.intersects(EventFlags::IN | EventFlags::RDHUP),
+        read: flags.contains(EventFlags::IN),
         write: flags.contains(EventFlags::OUT),
-        read_hung_up: gone || flags.contains(EventFlags::RDHUP),
-        write_hung_up: gone,
+        read_hung_up: flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::PRI),
+        write_hung_up: flags.contains(EventFlags::HUP),
+        failed: flags.contains(EventFlags::ERR),
     }
 }

@@ -29,6 +29,7 @@
 
 pub mod epoll;
 pub mod op;
+mod prefetch;
 mod source;
 
 pub use epoll::{Epoll, Notifier};
@@ -39,7 +40,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// The caller's name for a waiter: opaque to the driver, handed back as it was given.
+/// The caller's name for a waiter: opaque to the driver, handed back as it was given. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(pub usize);
 

@@ -28,7 +28,8 @@
 //! does not want the baton any more passes it on with [`Source::pass_on`].
 //!
 //! **End of stream.** A hang-up is an edge that is not followed by another, and it may be merged with the edge of the last data;
-//! so once the kernel has reported one the hint is not used any more (`hung_up`).
+//! so once the kernel has reported one the hint is not used any more (`hung_up`). Nor is it after urgent data: `recv(2)` stops before
+//! such a byte, however much there is behind it.
 
 use crate::epoll::Registration;
 use crate::op::{Attempt, Operation, closed_error};
@@ -66,26 +67,28 @@ pub(crate) enum Enlist {
     Closed,
 }
 
+/// The fields in use for every operation stand together: two cache lines hold them, and with many connections each is a miss.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct State {
     /// How many [`Source`]s there are. The driver's table keeps the state alive too, so the `Arc`'s own count does not tell.
     handles: AtomicU32,
-    read: Side,
-    write: Side,
     closed: AtomicBool,
     /// A living driver counts the edges: only then does an unchanged count mean that nothing has come.
     watched: AtomicBool,
-    settings: Settings,
+    nonblocking: AtomicBool,
+    read: Side,
     waiters: Mutex<Waiters>,
+    write: Side,
+    timeouts: Timeouts,
 }
 
-/// What belongs to the open file, and so is shared by its handles. The driver keeps it and does not act on it.
+/// In nanoseconds, 0 for none. They belong to the open file, as `nonblocking` does, and so are shared by its handles; the driver
+/// keeps them and does not act on them.
 #[derive(Debug, Default)]
-struct Settings {
-    nonblocking: AtomicBool,
-    /// In nanoseconds; 0 for none.
-    read_timeout: AtomicU64,
-    write_timeout: AtomicU64,
+struct Timeouts {
+    read: AtomicU64,
+    write: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -101,6 +104,7 @@ struct Side {
 }
 
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Waiters {
     read: Queue,
     write: Queue,
@@ -110,29 +114,37 @@ pub(crate) struct Waiters {
 /// First in, first out; the first place costs no allocation, since more than one waiter a direction is rare.
 #[derive(Debug, Default)]
 struct Queue {
-    first: Option<Token>,
+    /// A token, which is never zero, or zero for none.
+    first: usize,
     #[expect(clippy::box_collection, reason = "8 bytes in each of a million sources instead of 32")]
     rest: Option<Box<VecDeque<Token>>>,
 }
 
 impl Queue {
+    #[inline]
     fn push(&mut self, token: Token) {
+        debug_assert_ne!(token.0, 0, "a token is not zero");
         match self.first {
-            None => self.first = Some(token),
-            Some(_) => self.rest.get_or_insert_default().push_back(token),
+            0 => self.first = token.0,
+            _ => self.rest.get_or_insert_default().push_back(token),
         }
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<Token> {
-        let first = self.first.take()?;
-        if let Some(rest) = &mut self.rest {
-            self.first = rest.pop_front();
+        match std::mem::take(&mut self.first) {
+            0 => None,
+            first => {
+                if let Some(rest) = &mut self.rest {
+                    self.first = rest.pop_front().map_or(0, |next| next.0);
+                }
+                Some(Token(first))
+            }
         }
-        Some(first)
     }
 
     fn remove(&mut self, token: Token) -> bool {
-        if self.first == Some(token) {
+        if self.first == token.0 {
             return self.pop().is_some();
         }
         let Some(rest) = &mut self.rest else { return false };
@@ -144,7 +156,7 @@ impl Queue {
 }
 
 impl Side {
-    fn new() -> Side {
+    const fn new() -> Side {
         Side {
             edges: AtomicU32::new(0),
             drained: AtomicU32::new(u32::MAX),
@@ -169,7 +181,8 @@ impl Source {
             write: Side::new(),
             closed: AtomicBool::new(false),
             watched: AtomicBool::new(false),
-            settings: Settings::default(),
+            nonblocking: AtomicBool::new(false),
+            timeouts: Timeouts::default(),
             waiters: Mutex::default(),
         }))
     }
@@ -188,7 +201,12 @@ impl Source {
 
     /// Removes the descriptor from its driver, for when it goes on living outside: what waits on it is returned. `fd` must be the descriptor
     /// that was registered, or nothing is removed from the kernel's set (stale events are ignored).
+    ///
+    /// While there are other handles nothing is done: they need the registration, whichever of their descriptors it was made with.
     pub fn deregister(&self, fd: BorrowedFd<'_>) -> Vec<Token> {
+        if self.is_shared() {
+            return Vec::new();
+        }
         let registration = self.0.lock().registration.take();
         if let Some(registration) = registration {
             registration.remove(fd);
@@ -196,10 +214,15 @@ impl Source {
         self.0.abandon()
     }
 
+    /// Whether there are other handles to the same open file.
+    pub fn is_shared(&self) -> bool {
+        self.0.handles.load(Ordering::Acquire) > 1
+    }
+
     /// How long an operation of this direction may take; no limit unless one was set.
     #[inline]
     pub fn timeout(&self, direction: Direction) -> Option<Duration> {
-        match self.0.settings.timeout(direction).load(Ordering::Relaxed) {
+        match self.0.timeouts.of(direction).load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
@@ -208,18 +231,18 @@ impl Source {
     /// Sets how long an operation of this direction may take; zero counts as one nanosecond.
     pub fn set_timeout(&self, direction: Direction, timeout: Option<Duration>) {
         let nanos = timeout.map_or(0, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(1));
-        self.0.settings.timeout(direction).store(nanos, Ordering::Relaxed);
+        self.0.timeouts.of(direction).store(nanos, Ordering::Relaxed);
     }
 
     /// Whether operations answer `WouldBlock` where they would have to wait.
     #[inline]
     pub fn is_nonblocking(&self) -> bool {
-        self.0.settings.nonblocking.load(Ordering::Relaxed)
+        self.0.nonblocking.load(Ordering::Relaxed)
     }
 
     /// Sets whether operations answer `WouldBlock` where they would have to wait.
     pub fn set_nonblocking(&self, nonblocking: bool) {
-        self.0.settings.nonblocking.store(nonblocking, Ordering::Relaxed);
+        self.0.nonblocking.store(nonblocking, Ordering::Relaxed);
     }
 
     /// Attempts `op` without ever waiting: for callers that would rather do something else meanwhile. When it is known that nothing
@@ -280,6 +303,12 @@ impl Source {
     pub(crate) fn is_drained(&self, direction: Direction, edges: u32) -> bool {
         let side = self.0.side(direction);
         side.drained.load(Ordering::Acquire) == edges && !side.hung_up.load(Ordering::Acquire)
+    }
+
+    /// Whether the direction has ended, or the hint is void for another reason.
+    #[inline]
+    pub(crate) fn has_hung_up(&self, direction: Direction) -> bool {
+        self.0.side(direction).hung_up.load(Ordering::Acquire)
     }
 
     /// Notes that an attempt that began at `edges` left nothing behind.
@@ -363,22 +392,23 @@ impl State {
     #[inline]
     pub(crate) fn edge(&self, ready: Ready, wake: &mut impl FnMut(Token)) {
         let mut waiters = self.lock();
-        for (direction, ready, hung_up) in [
+        for (direction, some, hung_up) in [
             (Direction::Read, ready.read, ready.read_hung_up),
             (Direction::Write, ready.write, ready.write_hung_up),
         ] {
-            if !ready && !hung_up {
+            if !some && !hung_up && !ready.failed {
                 continue;
             }
             let side = self.side(direction);
-            side.edges.store(side.edges.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            // Before the count moves: who sees the new count must not take a hang-up, after which no edge comes, for an ordinary edge.
             if hung_up {
                 side.hung_up.store(true, Ordering::Release);
             }
+            side.edges.store(side.edges.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
             while let Some(token) = self.pop_locked(&mut waiters, direction) {
                 wake(token);
-                // After a hang-up nobody blocks any more: all may go.
-                if !hung_up {
+                // After a hang-up nobody blocks any more, and an error may be anybody's: all may go.
+                if !hung_up && !ready.failed {
                     break;
                 }
             }
@@ -412,12 +442,12 @@ impl State {
     }
 }
 
-impl Settings {
+impl Timeouts {
     #[inline]
-    fn timeout(&self, direction: Direction) -> &AtomicU64 {
+    fn of(&self, direction: Direction) -> &AtomicU64 {
         match direction {
-            Direction::Read => &self.read_timeout,
-            Direction::Write => &self.write_timeout,
+            Direction::Read => &self.read,
+            Direction::Write => &self.write,
         }
     }
 }
@@ -439,6 +469,8 @@ pub(crate) struct Ready {
     pub(crate) write: bool,
     pub(crate) read_hung_up: bool,
     pub(crate) write_hung_up: bool,
+    /// An error is pending. By itself it is not the end: a datagram socket's may be about one packet.
+    pub(crate) failed: bool,
 }
 
 impl Clone for Source {

@@ -6,6 +6,12 @@
 //! Two ways in: [`spawn_blocking`] for a closure of its own, with a handle; and [`run`], inside the library, for a closure that borrows
 //! from its caller. The latter is a wait that neither a timeout nor a request to stop ends, because a thread of the pool is using
 //! the caller's memory until it says that it is done.
+//!
+//! # Every call meets a thread
+//! A call is queued and its thread found in one step, under the lock: an idle thread, which is *notified* (and from then on not idle, though
+//! it may sleep for a while yet), or a new one, or one of those that work. Whoever works, was notified or is new looks into the queue
+//! before it becomes idle; and a thread that ends while calls are left notifies an idle one, if there is one, in its stead. So calls are
+//! never left to idle threads alone, and when there is no thread the queue is empty.
 
 use crate::scheduler::core::Core;
 use crate::scheduler::park;
@@ -17,7 +23,7 @@ use fibra_driver::Token;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -25,13 +31,13 @@ use std::time::Duration;
 /// How many threads the pool has at most, unless [`set_max_threads`] says otherwise.
 const MAX_THREADS: usize = 512;
 
-/// How long an idle thread waits for more.
-const IDLE: Duration = Duration::from_secs(10);
+/// How long an idle thread waits for more, in milliseconds.
+static IDLE: AtomicU64 = AtomicU64::new(10_000);
 
 static MAXIMUM: AtomicUsize = AtomicUsize::new(MAX_THREADS);
 
 static POOL: Pool = Pool {
-    queue: Mutex::new(Queue { calls: VecDeque::new(), submitted: 0, idle: 0, notified: 0, threads: 0 }),
+    queue: Mutex::new(Queue { calls: VecDeque::new(), idle: 0, notified: 0, threads: 0, started: 0 }),
     work: Condvar::new(),
 };
 
@@ -41,14 +47,14 @@ struct Pool {
 }
 
 struct Queue {
-    /// In the order of their numbers.
-    calls: VecDeque<(u64, Call)>,
-    submitted: u64,
+    calls: VecDeque<Call>,
     /// Threads that wait for a call and have not been notified of one.
     idle: usize,
     /// Notifications that no thread has taken yet.
     notified: usize,
     threads: usize,
+    /// How many threads there have ever been, for their names.
+    started: u64,
 }
 
 /// One call for a thread of the pool.
@@ -59,7 +65,8 @@ enum Call {
     Borrowed(Borrowed),
 }
 
-/// A closure on the stack of a parked context.
+/// A closure on the stack of a parked context. It is called once.
+#[derive(Clone)]
 struct Borrowed {
     run: unsafe fn(*mut ()),
     closure: *mut (),
@@ -75,9 +82,28 @@ pub fn max_threads() -> usize {
     MAXIMUM.load(Ordering::Relaxed)
 }
 
-/// Sets how many threads the blocking pool has at most, at least one. Threads beyond that end when they are done.
+/// Sets how many threads the blocking pool has at most, at least one. Threads beyond that end, those that work when their call is over;
+/// and calls that wait in line for want of threads get theirs.
 pub fn set_max_threads(count: usize) {
+    let mut queue = POOL.lock();
     MAXIMUM.store(count.max(1), Ordering::Relaxed);
+    let waiting = queue.calls.len().saturating_sub(queue.notified);
+    let room = max_threads().saturating_sub(queue.threads);
+    for _ in 0..waiting.min(room) {
+        if POOL.start_thread(&mut queue).is_err() {
+            // Those that there are will come to it.
+            break;
+        }
+    }
+    drop(queue);
+    POOL.work.notify_all();
+}
+
+/// Sets how long a thread is idle before it ends. For tests.
+#[doc(hidden)]
+pub fn set_idle_time(time: Duration) {
+    IDLE.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    POOL.work.notify_all();
 }
 
 /// How many threads the blocking pool has now.
@@ -127,7 +153,25 @@ where
     if Worker::here().and_then(Worker::current).is_none() {
         return f();
     }
-    run_elsewhere(f)
+    run_elsewhere(f, |borrowed| POOL.submit(Call::Borrowed(borrowed)).is_ok())
+}
+
+/// The same for a call that waits until another context has done something: on a thread of its own, which the pool does not count. For if such
+/// calls had all the threads of the pool, the other would find none for what they wait for.
+pub(crate) fn run_apart<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    if Worker::here().and_then(Worker::current).is_none() {
+        return f();
+    }
+    run_elsewhere(f, |borrowed| {
+        let call = Call::Borrowed(borrowed.clone());
+        let apart = thread::Builder::new().name("fibra-waiting".into()).spawn(move || call.make());
+        // In the pool it is at least off the worker.
+        apart.is_ok() || POOL.submit(Call::Borrowed(borrowed)).is_ok()
+    })
 }
 
 /// The closure's way to the pool and its result's way back.
@@ -137,7 +181,8 @@ enum Slot<F, T> {
     Done(thread::Result<T>),
 }
 
-fn run_elsewhere<F, T>(f: F) -> T
+/// Parks while a thread runs `f`: the one that `start` gives the call to. When it says that it has not, `f` runs in place.
+fn run_elsewhere<F, T>(f: F, start: impl FnOnce(Borrowed) -> bool) -> T
 where
     F: FnOnce() -> T + Send,
     T: Send,
@@ -158,13 +203,12 @@ where
         token: park::token(),
         core: existing_core(),
     };
-    if let Err((_, refused)) = POOL.submit(Call::Borrowed(borrowed)) {
-        drop(refused);
-        // SAFETY: the pool gave the call back, so the slot is ours alone.
-        unsafe { call::<F, T>((&raw mut slot).cast()) };
-    } else {
+    if start(borrowed) {
         // The pool's thread has the address of `slot`; it wakes us when it has written the result and will not touch it again.
         park::park_until_woken();
+    } else {
+        // SAFETY: no thread has the call, so the slot is ours alone.
+        unsafe { call::<F, T>((&raw mut slot).cast()) };
     }
     match slot {
         Slot::Done(Ok(value)) => value,
@@ -208,55 +252,63 @@ impl Pool {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Queues a call, and sees to it that a thread will make it. Gives it back when there is no thread and none can be started.
     fn submit(&'static self, call: Call) -> Result<(), (io::Error, Call)> {
         let mut queue = self.lock();
-        let number = queue.submitted;
-        queue.submitted += 1;
-        queue.calls.push_back((number, call));
         if queue.idle > 0 {
-            // One idle thread is spoken for; the next call looks for another.
-            queue.idle -= 1;
-            queue.notified += 1;
-            drop(queue);
-            self.work.notify_one();
+            queue.calls.push_back(call);
+            self.notify(queue);
             return Ok(());
         }
-        if queue.threads >= max_threads() {
-            return Ok(());
+        if queue.threads < max_threads()
+            && let Err(error) = self.start_thread(&mut queue)
+            && queue.threads == 0
+        {
+            return Err((error, call));
         }
-        queue.threads += 1;
+        // The new thread, or else one of those that work.
+        queue.calls.push_back(call);
+        Ok(())
+    }
+
+    /// One idle thread is spoken for; the next call looks for another.
+    fn notify(&self, mut queue: MutexGuard<'_, Queue>) {
+        queue.idle -= 1;
+        queue.notified += 1;
         drop(queue);
-        let name = format!("fibra-blocking-{number}");
-        let Err(error) = thread::Builder::new().name(name).spawn(|| self.serve()) else { return Ok(()) };
-        let mut queue = self.lock();
-        queue.threads -= 1;
-        if queue.threads > 0 {
-            // Slower, but a thread will come to it.
-            return Ok(());
-        }
-        let place = queue.calls.iter().position(|(other, _)| *other == number);
-        match place.and_then(|place| queue.calls.remove(place)) {
-            Some((_, call)) => Err((error, call)),
-            // A thread that has ended meanwhile came to it.
-            None => Ok(()),
-        }
+        self.work.notify_one();
+    }
+
+    /// Starts a thread. With the lock held: a thread that is counted is there, or others would rely on one that fails to start.
+    fn start_thread(&'static self, queue: &mut Queue) -> io::Result<()> {
+        // No longer, for the kernel keeps 15 bytes.
+        let name = format!("fibra-pool-{}", queue.started);
+        thread::Builder::new().name(name).spawn(move || self.serve())?;
+        queue.started += 1;
+        queue.threads += 1;
+        Ok(())
     }
 
     fn serve(&self) {
         let mut queue = self.lock();
         loop {
-            while let Some((_, call)) = queue.calls.pop_front() {
+            while let Some(call) = queue.calls.pop_front() {
                 drop(queue);
                 call.make();
                 queue = self.lock();
-            }
-            if queue.threads > max_threads() {
-                queue.threads -= 1;
-                return;
+                if queue.threads > max_threads() {
+                    return self.end(queue);
+                }
             }
             queue.idle += 1;
             loop {
-                let (guard, timeout) = self.work.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+                // Idle, and not notified.
+                if queue.threads > max_threads() {
+                    queue.idle -= 1;
+                    return self.end(queue);
+                }
+                let idle = Duration::from_millis(IDLE.load(Ordering::Relaxed));
+                let (guard, timeout) = self.work.wait_timeout(queue, idle).unwrap_or_else(PoisonError::into_inner);
                 queue = guard;
                 if queue.notified > 0 {
                     // Who notified has taken a thread off the idle: this one, whichever was meant.
@@ -265,10 +317,17 @@ impl Pool {
                 }
                 if timeout.timed_out() {
                     queue.idle -= 1;
-                    queue.threads -= 1;
-                    return;
+                    return self.end(queue);
                 }
             }
+        }
+    }
+
+    /// The calling thread ends. It may have been the one that a call in the queue relied on.
+    fn end(&self, mut queue: MutexGuard<'_, Queue>) {
+        queue.threads -= 1;
+        if queue.calls.len() > queue.notified && queue.idle > 0 {
+            self.notify(queue);
         }
     }
 }

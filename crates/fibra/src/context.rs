@@ -45,7 +45,7 @@ impl Context {
 
     /// Whether it is a coroutine; else it is an OS thread.
     pub fn is_coroutine(&self) -> bool {
-        self.0.header().kind != Kind::Thread
+        matches!(self.0.header().kind, Kind::Coroutine | Kind::Daemon)
     }
 
     /// Whether the runtime's end waits for it.

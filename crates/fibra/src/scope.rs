@@ -1,17 +1,20 @@
 //! Children that borrow: [`scope`], as std's for threads.
 
+use crate::cancel::{self, Cancelled};
 use crate::scheduler::core::Core;
 use crate::scheduler::park;
 use crate::scheduler::runtime::current_core;
+use crate::scheduler::sync::{Mutex, MutexGuard};
 use crate::scheduler::worker::Worker;
 use crate::spawn::{Builder, JoinHandle};
 use fibra_driver::Token;
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 
 /// Runs `f`, which may spawn coroutines that borrow from the caller; returns when all of them have ended.
@@ -31,7 +34,8 @@ use std::thread;
 /// The wait for the children cannot be interrupted, since they borrow.
 ///
 /// # Panics
-/// When `f` does, after the children have ended; and when a child panicked whose handle was not joined.
+/// When `f` does, after the children have ended; and when a child panicked whose handle was not joined. When a child was cut short by the
+/// end of its runtime and its handle was not joined, this unwinds with [`Cancelled`](crate::Cancelled) too.
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -41,7 +45,12 @@ where
     scope.state.wait();
     match result {
         Ok(value) => {
-            assert!(scope.state.lock().panicked == 0, "a scoped coroutine panicked");
+            let failed = scope.state.lock().failed;
+            assert!(failed.panicked == 0, "a scoped coroutine panicked");
+            if failed.cancelled > 0 {
+                // The caller's runtime is ending as well; it must not take the work for done.
+                cancel::unwind();
+            }
             value
         }
         Err(payload) => resume_unwind(payload),
@@ -80,8 +89,21 @@ pub(crate) struct ScopeState(Mutex<Children>);
 struct Children {
     living: usize,
     waiting: Option<Token>,
-    /// How many children panicked whose payload nobody has taken.
+    failed: Failed,
+}
+
+/// How many children have failed, of those whose payload nobody has taken.
+#[derive(Clone, Copy, Debug, Default)]
+struct Failed {
     panicked: usize,
+    /// By the end of their runtime.
+    cancelled: usize,
+}
+
+impl Failed {
+    fn count(&mut self, payload: &(dyn Any + Send)) -> &mut usize {
+        if payload.is::<Cancelled>() { &mut self.cancelled } else { &mut self.panicked }
+    }
 }
 
 impl ScopeState {
@@ -89,8 +111,13 @@ impl ScopeState {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self) {
+    pub(crate) fn enter(&self) {
         self.lock().living += 1;
+    }
+
+    /// A child was dropped before it ran.
+    pub(crate) fn note_unrun(&self) {
+        self.lock().failed.cancelled += 1;
     }
 
     /// A child has ended, and its closure and result are gone or its handle's.
@@ -108,7 +135,7 @@ impl ScopeState {
     }
 
     /// Waits until no child lives.
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         {
             let mut children = self.lock();
             if children.living == 0 {
@@ -181,7 +208,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let body = move || match catch_unwind(AssertUnwindSafe(f)) {
             Ok(value) => value,
             Err(payload) => {
-                state.lock().panicked += 1;
+                *state.lock().failed.count(&*payload) += 1;
                 resume_unwind(payload)
             }
         };
@@ -221,9 +248,9 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// The panic's payload.
     pub fn join(self) -> thread::Result<T> {
         let result = self.handle.join();
-        if result.is_err() {
+        if let Err(payload) = &result {
             // The payload is the caller's now, and so is the decision what becomes of it.
-            self.state.lock().panicked -= 1;
+            *self.state.lock().failed.count(&**payload) -= 1;
         }
         result
     }

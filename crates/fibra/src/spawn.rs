@@ -2,7 +2,7 @@
 
 use crate::cancel;
 use crate::context::Context;
-use crate::scheduler::core::{Core, Phase};
+use crate::scheduler::core::Core;
 use crate::scheduler::park;
 use crate::scheduler::runtime::{check_stack_size, current_core};
 use crate::scheduler::state::Reason;
@@ -232,9 +232,6 @@ impl Builder {
                 size as u32
             }
         };
-        if core.phase() == Phase::Killing {
-            return Err(io::Error::other("the runtime is ending"));
-        }
         core.check_stacks()?;
         let kind = if self.daemon { Kind::Daemon } else { Kind::Coroutine };
         let settings = Settings { name: self.name, scope, stack_size, kind: Some(kind) };

@@ -39,6 +39,10 @@ impl Operation for ReceiveFrom<'_> {
         let (count, _, address) = uninterrupted(|| rustix::net::recvfrom(fd, &mut *self.buffer, self.flags))?;
         Ok(Attempt { value: (count, address), drained: false })
     }
+
+    fn end(&mut self, fd: BorrowedFd<'_>) -> Option<Self::Output> {
+        super::receives_no_more(fd).then_some((0, None))
+    }
 }
 
 /// Sends one datagram to an address.

@@ -22,6 +22,7 @@ pub use receive::{Receive, ReceiveVectored};
 pub use send::{Send, SendVectored};
 
 use crate::Direction;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -43,7 +44,14 @@ pub trait Operation {
     #[inline]
     fn woken(&mut self) {}
 
-    /// Whether the attempt itself starts something (as `connect` does), so that it must be made even where readiness is known to be missing.
+    /// The result when an attempt would block on a direction that has ended, if the call itself does not say so.
+    #[inline]
+    fn end(&mut self, _fd: BorrowedFd<'_>) -> Option<Self::Output> {
+        None
+    }
+
+    /// Whether the attempt must be made even where readiness is known to be missing: because it starts something (as `connect` does), or
+    /// needs no room (sending nothing).
     #[inline]
     fn must_attempt(&self) -> bool {
         false
@@ -63,6 +71,14 @@ pub struct Attempt<T> {
 #[cold]
 pub fn closed_error() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the socket was closed by another context while in use")
+}
+
+/// Whether a datagram socket's receiving was shut down. A `recv(2)` that waits then returns 0; but one that does not wait says `EAGAIN`.
+#[cold]
+fn receives_no_more(fd: BorrowedFd<'_>) -> bool {
+    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut set, Some(&zero)).is_ok() && set[0].revents().contains(PollFlags::RDHUP)
 }
 
 /// Repeats `call` while a signal interrupts it.

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Operation, uninterrupted};
 use crate::Direction;
-use rustix::net::{RecvAncillaryBuffer, RecvFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags};
 use std::io::{self, IoSliceMut};
 use std::os::fd::BorrowedFd;
 
@@ -11,18 +11,34 @@ use std::os::fd::BorrowedFd;
 pub struct Receive<'a> {
     buffer: &'a mut [u8],
     flags: RecvFlags,
-    stream: bool,
+    kind: Kind,
+}
+
+/// What a call that returns fewer bytes than asked for says of the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// There is none.
+    Stream,
+    /// There is none, unless the call stopped behind bytes that carried something.
+    UnixStream,
+    /// Nothing.
+    Datagram,
 }
 
 impl<'a> Receive<'a> {
     /// Receives from a stream: fewer bytes than asked for mean that there were no more.
     pub fn stream(buffer: &'a mut [u8]) -> Receive<'a> {
-        Receive { buffer, flags: RecvFlags::DONTWAIT, stream: true }
+        Receive { buffer, flags: RecvFlags::DONTWAIT, kind: Kind::Stream }
+    }
+
+    /// Receives from a unix stream. There a call also stops behind bytes that carried descriptors or credentials, and `recvmsg(2)` tells.
+    pub fn unix_stream(buffer: &'a mut [u8]) -> Receive<'a> {
+        Receive { buffer, flags: RecvFlags::DONTWAIT, kind: Kind::UnixStream }
     }
 
     /// Receives one datagram; what does not fit is lost, as with `recv(2)`.
     pub fn datagram(buffer: &'a mut [u8]) -> Receive<'a> {
-        Receive { buffer, flags: RecvFlags::DONTWAIT, stream: false }
+        Receive { buffer, flags: RecvFlags::DONTWAIT, kind: Kind::Datagram }
     }
 
     /// The same, but leaves the bytes in the socket.
@@ -43,11 +59,16 @@ impl Operation for Receive<'_> {
 
     #[inline]
     fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<usize>> {
+        if self.kind == Kind::UnixStream {
+            return receive_message(fd, &mut [IoSliceMut::new(self.buffer)], self.flags);
+        }
         let (count, _) = uninterrupted(|| rustix::net::recv(fd, &mut *self.buffer, self.flags))?;
-        // At the end of a stream (0 bytes) the direction stays ready for ever; a peek takes nothing away.
-        let drained =
-            self.stream && count > 0 && count < self.buffer.len() && !self.flags.contains(RecvFlags::PEEK);
+        let drained = self.kind == Kind::Stream && is_drained(count, self.buffer.len(), self.flags);
         Ok(Attempt { value: count, drained })
+    }
+
+    fn end(&mut self, fd: BorrowedFd<'_>) -> Option<usize> {
+        (self.kind == Kind::Datagram && super::receives_no_more(fd)).then_some(0)
     }
 }
 
@@ -73,11 +94,26 @@ impl Operation for ReceiveVectored<'_, '_> {
 
     fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<usize>> {
         let limit = self.buffers.len().min(super::send::MAX_SLICES);
-        let buffers = &mut self.buffers[..limit];
-        let received = uninterrupted(|| {
-            rustix::net::recvmsg(fd, buffers, &mut RecvAncillaryBuffer::default(), RecvFlags::DONTWAIT)
-        })?;
-        let room: usize = buffers.iter().map(|buffer| buffer.len()).sum();
-        Ok(Attempt { value: received.bytes, drained: received.bytes > 0 && received.bytes < room })
+        receive_message(fd, &mut self.buffers[..limit], RecvFlags::DONTWAIT)
     }
+}
+
+fn receive_message(
+    fd: BorrowedFd<'_>,
+    buffers: &mut [IoSliceMut<'_>],
+    flags: RecvFlags,
+) -> io::Result<Attempt<usize>> {
+    let received =
+        uninterrupted(|| rustix::net::recvmsg(fd, buffers, &mut RecvAncillaryBuffer::default(), flags))?;
+    let room: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+    // What the bytes carried found no room: the call stopped behind them.
+    let whole = !received.flags.contains(ReturnFlags::CTRUNC);
+    Ok(Attempt { value: received.bytes, drained: whole && is_drained(received.bytes, room, flags) })
+}
+
+/// Whether a stream that gave `count` bytes for `room` has no more.
+#[inline]
+fn is_drained(count: usize, room: usize, flags: RecvFlags) -> bool {
+    // At the end of a stream (0 bytes) the direction stays ready for ever; a peek takes nothing away.
+    count > 0 && count < room && !flags.contains(RecvFlags::PEEK)
 }

@@ -36,6 +36,11 @@ impl Operation for Send<'_> {
         let count = uninterrupted(|| rustix::net::send(fd, self.buffer, flags))?;
         Ok(Attempt { value: count, drained: count < self.buffer.len() })
     }
+
+    #[inline]
+    fn must_attempt(&self) -> bool {
+        self.buffer.is_empty()
+    }
 }
 
 /// Sends from several buffers, in order.
@@ -65,5 +70,9 @@ impl Operation for SendVectored<'_, '_> {
             uninterrupted(|| rustix::net::sendmsg(fd, buffers, &mut SendAncillaryBuffer::default(), flags))?;
         let offered: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         Ok(Attempt { value: count, drained: count < offered })
+    }
+
+    fn must_attempt(&self) -> bool {
+        self.buffers.iter().all(|buffer| buffer.is_empty())
     }
 }

@@ -36,20 +36,22 @@ impl<S: AsFd> Handle<S> {
         handle
     }
 
-    /// The std socket, as if it had never been here: its mode and timeouts are those that were set, and no driver watches it.
+    /// The std socket, as if it had never been here: its mode and timeouts are those that were set, and no driver watches it (unless
+    /// for clones that stay).
     pub(super) fn release(self) -> S {
         use fibra_driver::Direction;
         use rustix::net::sockopt::{Timeout, set_socket_timeout};
         let fd = self.std.as_fd();
         for token in self.source.deregister(fd) {
-            // Clones that wait elsewhere register anew.
             crate::scheduler::park::wake(token);
         }
-        let _ = rustix::io::ioctl_fionbio(fd, self.source.is_nonblocking());
+        // A listener's mode is also its clones', whose accepts must not block their workers.
+        let accepted_from = self.source.is_shared() && rustix::net::sockopt::socket_acceptconn(fd) == Ok(true);
+        if !accepted_from {
+            let _ = rustix::io::ioctl_fionbio(fd, self.source.is_nonblocking());
+        }
         for (direction, which) in [(Direction::Read, Timeout::Recv), (Direction::Write, Timeout::Send)] {
-            if let Some(timeout) = self.source.timeout(direction) {
-                let _ = set_socket_timeout(fd, which, Some(timeout));
-            }
+            let _ = set_socket_timeout(fd, which, self.source.timeout(direction));
         }
         self.std
     }
@@ -151,7 +153,8 @@ macro_rules! socket {
             }
         }
 
-        /// The socket keeps its mode and its timeouts, and no driver watches it any more.
+        /// The socket keeps its mode and its timeouts, and no driver watches it any more. (A listener of which there are clones stays in
+        /// non-blocking mode, which it shares with them.)
         impl From<$type> for $std {
             fn from(socket: $type) -> $std {
                 socket.0.release()
@@ -235,7 +238,7 @@ macro_rules! timeouts {
 
 /// Reading without ever waiting.
 macro_rules! try_read {
-    ($type:ident) => {
+    ($type:ident, $receive:ident) => {
         impl $type {
             /// Reads what is there, without ever waiting, whatever mode the socket is in. With
             /// [`wait_readable`](Self::wait_readable) it serves connections that hold no buffer while they are idle.
@@ -244,7 +247,9 @@ macro_rules! try_read {
             /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is there; else as a read.
             #[inline]
             pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.0.source.attempt(self.0.fd(), &mut op::Receive::stream(buffer))
+                let result = self.0.source.attempt(self.0.fd(), &mut op::Receive::$receive(buffer));
+                crate::net::operation::spend();
+                result
             }
         }
     };
@@ -252,14 +257,14 @@ macro_rules! try_read {
 
 /// `Read` and `Write` of a stream, by value and by reference.
 macro_rules! stream {
-    ($type:ident) => {
+    ($type:ident, $receive:ident) => {
         impl io::Read for &$type {
             #[inline]
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 if buffer.is_empty() {
                     return Ok(0);
                 }
-                self.0.run(op::Receive::stream(buffer))
+                self.0.run(op::Receive::$receive(buffer))
             }
 
             fn read_vectored(&mut self, buffers: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {

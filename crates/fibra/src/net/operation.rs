@@ -38,7 +38,7 @@ pub(crate) fn run_for<O: Operation>(
     timeout: Option<Duration>,
 ) -> io::Result<O::Output> {
     if source.is_nonblocking() {
-        return attempt(source, fd, op);
+        return try_once(source, fd, op);
     }
     match Worker::here() {
         Some(worker) if let Some(token) = worker.token() => on_coroutine(worker, token, source, fd, op, timeout),
@@ -48,11 +48,21 @@ pub(crate) fn run_for<O: Operation>(
 
 /// One attempt, for sockets that are not to wait.
 #[cold]
-fn attempt<O: Operation>(source: &Source, fd: BorrowedFd<'_>, op: &mut O) -> io::Result<O::Output> {
+pub(super) fn try_once<O: Operation>(source: &Source, fd: BorrowedFd<'_>, op: &mut O) -> io::Result<O::Output> {
     if source.is_closed() {
         return Err(op::closed_error());
     }
-    op.attempt(fd).map(|attempt| attempt.value)
+    let result = op.attempt(fd).map(|attempt| attempt.value);
+    spend();
+    result
+}
+
+/// Counts an attempt that does not wait as an operation, so that who tries again and again lets the others run.
+#[inline]
+pub(super) fn spend() {
+    if let Some(worker) = Worker::here() {
+        worker.spend();
+    }
 }
 
 /// One step of the driver; wakes whom it names.
@@ -132,10 +142,17 @@ fn on_thread<O: Operation>(
     timeout: Option<Duration>,
 ) -> io::Result<O::Output> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut woken = false;
     loop {
-        match attempt(source, fd, op) {
+        if source.is_closed() {
+            return Err(op::closed_error());
+        }
+        match op.attempt(fd) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return result,
+            result => return result.map(|attempt| attempt.value),
+        }
+        if woken && let Some(value) = op.end(fd) {
+            return Ok(value);
         }
         let flags = match op.direction() {
             Direction::Read => PollFlags::IN,
@@ -148,7 +165,10 @@ fn on_thread<O: Operation>(
         });
         match rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, flags)], left.as_ref()) {
             Ok(0) => return Err(timed_out()),
-            Ok(_) => op.woken(),
+            Ok(_) => {
+                op.woken();
+                woken = true;
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

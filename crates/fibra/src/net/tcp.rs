@@ -49,8 +49,8 @@ pub struct Incoming<'a> {
 socket!(TcpListener, net::TcpListener);
 socket!(TcpStream, net::TcpStream);
 timeouts!(TcpStream);
-stream!(TcpStream);
-try_read!(TcpStream);
+stream!(TcpStream, stream);
+try_read!(TcpStream, stream);
 
 impl TcpListener {
     /// Listens on an address; of several the first that works.

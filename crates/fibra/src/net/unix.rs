@@ -2,6 +2,7 @@
 
 use super::Shutdown;
 use super::handle::{Handle, check_timeout, socket, stream, timeouts, try_read};
+use super::operation::{run_for, try_once};
 use crate::blocking;
 use fibra_driver::{Direction, op};
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
@@ -54,8 +55,8 @@ socket!(UnixStream, net::UnixStream);
 socket!(UnixDatagram, net::UnixDatagram);
 timeouts!(UnixStream);
 timeouts!(UnixDatagram);
-stream!(UnixStream);
-try_read!(UnixStream);
+stream!(UnixStream, unix_stream);
+try_read!(UnixStream, unix_stream);
 
 impl UnixListener {
     /// Listens on a path, which must not exist.
@@ -261,8 +262,7 @@ impl UnixDatagram {
     /// # Errors
     /// As std's.
     pub fn send_to<P: AsRef<Path>>(&self, buffer: &[u8], path: P) -> io::Result<usize> {
-        let address = SocketAddrUnix::new(path.as_ref())?;
-        self.0.run(op::SendTo::new(buffer, &address))
+        self.send_when_there_is_room(buffer, &SocketAddrUnix::new(path.as_ref())?)
     }
 
     /// Sends a packet to an address.
@@ -275,7 +275,26 @@ impl UnixDatagram {
             (None, Some(name)) => SocketAddrUnix::new_abstract_name(name)?,
             (None, None) => SocketAddrUnix::new_unnamed(),
         };
-        self.0.run(op::SendTo::new(buffer, &address))
+        self.send_when_there_is_room(buffer, &address)
+    }
+
+    /// When the receiver's queue is full, the kernel tells only those who are connected to it when it is not any more; so it is asked about through
+    /// a socket that is.
+    fn send_when_there_is_room(&self, buffer: &[u8], address: &SocketAddrUnix) -> io::Result<usize> {
+        let deadline = self.0.source.timeout(Direction::Write).and_then(crate::time::deadline);
+        loop {
+            match try_once(&self.0.source, self.0.fd(), &mut op::SendTo::new(buffer, address)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.0.source.is_nonblocking() => {}
+                result => return result,
+            }
+            let receiver = UnixDatagram::unbound()?;
+            rustix::net::connect(receiver.0.fd(), address)?;
+            // Room in our own buffer, and in the receiver's queue.
+            for Handle { std, source } in [&self.0, &receiver.0] {
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(crate::time::now()));
+                run_for(source, std.as_fd(), &mut op::Poll::new(Direction::Write), left)?;
+            }
+        }
     }
 
     /// Sends a packet to the socket that it is connected to.

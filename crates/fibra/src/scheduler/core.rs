@@ -12,15 +12,19 @@
 //! (or the main one, likewise). If the spawner has ended it is in the ended that were read, and it spawned before it
 //! ended, so the child's spawning was read too. If it has not ended, it is itself a live task that is missing, and so on back to the main task, which has ended. (Threads outside and daemons can spawn
 //! at any time; what they spawn during the end may be cut short like a daemon.)
+//!
+//! **Somebody sees that all have ended.** Who ends a task counts it and then looks whether the runtime is draining; who begins the draining
+//! says so and then looks at the counts. A processor may let both look before either is seen, and the count is not worth a fence for each task.
+//! So a worker looks once more, behind a fence, before it sleeps ([`Core::watch_end`]); of two fences one comes first, and what stands before it is seen after the other.
 
 use super::run_queue::Schedule;
 use super::shared::{Shared, count};
+use super::sync::{self, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
 use super::task::{TaskPtr, TaskRef};
 use super::worker::Worker;
 use crate::time::clock::Clock;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long daemons may take to unwind when their runtime ends.
@@ -113,14 +117,16 @@ impl Core {
     /// The main task has ended.
     pub(crate) fn drain(&self) {
         self.phase.fetch_max(Phase::Draining as u8, Ordering::SeqCst);
-        self.check_done();
+        self.check_done(None);
     }
 
     /// Only daemons are left.
     pub(crate) fn kill(&self) {
         self.killing_since.get_or_init(Instant::now);
         self.phase.fetch_max(Phase::Killing as u8, Ordering::SeqCst);
-        self.workers.iter().for_each(|worker| worker.rouse());
+        for worker in &self.workers {
+            worker.rouse();
+        }
     }
 
     pub(crate) fn is_out_of_patience(&self) -> bool {
@@ -140,23 +146,52 @@ impl Core {
         finished == spawned + self.spawned_outside.load(Ordering::Acquire)
     }
 
-    /// After the end of a task while draining: tells whoever waits for the last.
-    pub(crate) fn check_done(&self) {
+    /// Counts a task as ended on `worker`, which is the caller's.
+    pub(crate) fn note_end(&self, worker: &Shared, daemon: bool) {
+        worker.leave();
+        if !daemon {
+            count(&worker.finished);
+        }
+        if self.phase() != Phase::Running {
+            self.check_done(Some(worker));
+        }
+    }
+
+    /// How far the runtime has come. Asked by each worker before it sleeps, and now and then.
+    pub(crate) fn watch_end(&self, worker: &Shared) -> Phase {
+        // Pairs with the fence in `all_done`: see the module's documentation.
+        fence(Ordering::SeqCst);
+        let phase = self.phase();
+        if phase == Phase::Draining {
+            self.check_done(Some(worker));
+        }
+        phase
+    }
+
+    /// After the end of a task while draining: tells whoever waits for the last. A worker need not tell itself: it looks before it sleeps.
+    fn check_done(&self, teller: Option<&Shared>) {
         if self.phase() == Phase::Draining && self.all_done() {
             *self.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.on_done.notify_all();
-            self.workers[0].rouse();
+            if teller.is_none_or(|worker| !std::ptr::eq(worker, &*self.workers[0])) {
+                self.workers[0].rouse();
+            }
         }
     }
 
     /// Blocks the calling thread, which is no worker, until every task has ended.
     pub(crate) fn wait_until_done(&self) {
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.on_done.wait_while(done, |done| !*done).unwrap_or_else(PoisonError::into_inner));
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*done {
+            done = self.on_done.wait(done).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Queues a task that has not started. Its place: here, unless another worker holds clearly fewer.
     pub(crate) fn place(&self, task: TaskRef) {
+        if self.phase() == Phase::Killing {
+            return refuse(task.into_ptr());
+        }
         let daemon = task.header().is_daemon();
         let here = Worker::here().filter(|worker| std::ptr::eq(Arc::as_ptr(&worker.core), self));
         let Some(worker) = here else {
@@ -188,6 +223,9 @@ impl Core {
 
     /// Queues a task that must run on this very worker.
     pub(crate) fn place_here(worker: &Worker, task: TaskRef) {
+        if worker.core.phase() == Phase::Killing {
+            return refuse(task.into_ptr());
+        }
         if !task.header().is_daemon() {
             count(&worker.shared.spawned);
         }
@@ -210,21 +248,37 @@ impl Core {
         let worker = &self.workers[index];
         worker.enter_foreign();
         match worker.push_unstarted(task) {
-            Ok(()) => worker.rouse(),
+            Ok(()) => {
+                worker.rouse();
+            }
             Err(task) => refuse(task),
         }
     }
 
     /// There is something that an idle worker could start: wakes one, unless one has been woken and has not looked yet.
-    fn wake_a_thief(&self, besides: usize) {
-        if self.searching.load(Ordering::SeqCst) {
-            return;
-        }
-        let idle = |index: &usize| *index != besides && self.workers[*index].mailbox.is_asleep();
-        if let Some(thief) = (0..self.workers.len()).find(idle)
-            && !self.searching.swap(true, Ordering::SeqCst)
-        {
-            self.workers[thief].rouse();
+    pub(super) fn wake_a_thief(&self, besides: usize) {
+        sync::in_order();
+        loop {
+            if self.searching.load(Ordering::SeqCst) {
+                return;
+            }
+            let mut asleep = self
+                .workers
+                .iter()
+                .enumerate()
+                .filter(|(index, worker)| *index != besides && worker.mailbox.is_asleep())
+                .map(|(_, worker)| worker)
+                .peekable();
+            if asleep.peek().is_none()
+                || self.searching.swap(true, Ordering::SeqCst)
+                || asleep.any(|worker| worker.rouse())
+            {
+                return;
+            }
+            // They all got up by themselves, so nobody is on his way who would look on our behalf; and another spawner may have counted on it
+            // meanwhile, which is why we look again ourselves.
+            self.searching.store(false, Ordering::SeqCst);
+            sync::in_order();
         }
     }
 
@@ -232,6 +286,7 @@ impl Core {
     pub(crate) fn end_search(&self) {
         if self.workers.len() > 1 {
             self.searching.store(false, Ordering::SeqCst);
+            sync::in_order();
         }
     }
 
@@ -269,6 +324,9 @@ impl Core {
 
     /// Queues a task for `start` on this worker, where it stays.
     pub(crate) fn place_later(worker: &Worker, task: TaskRef, start: Instant) {
+        if worker.core.phase() == Phase::Killing {
+            return refuse(task.into_ptr());
+        }
         if !task.header().is_daemon() {
             count(&worker.shared.spawned);
         }
@@ -277,10 +335,11 @@ impl Core {
     }
 }
 
-/// The runtime is gone: the task ends unrun.
+/// The runtime is ending, or gone: the task ends unrun, here and now. (That is no error of spawning, since [`spawn`](crate::spawn()) would panic; and this may
+/// well be a destructor of a coroutine that unwinds.)
 #[cold]
 fn refuse(task: TaskPtr) {
-    // SAFETY: the task was refused by the queue, so its reference is still the caller's; only tasks that may cross threads are sent.
+    // SAFETY: the task was refused by the queue, so its reference is still the caller's; and the closure is still on the caller's thread.
     unsafe {
         task.abandon();
         drop(task.into_ref());

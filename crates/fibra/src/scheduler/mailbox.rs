@@ -80,7 +80,8 @@ impl<T> Mailbox<T> {
 
     /// Announces sleep. False when there is mail: do not sleep.
     pub(crate) fn lie_down(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
+        // An exchange and not a store: if a sender's exchange came before, this one reads its value, and so its letter is seen.
+        self.asleep.swap(true, Ordering::SeqCst);
         if self.full.load(Ordering::SeqCst) {
             self.get_up();
             return false;

@@ -9,17 +9,47 @@
 //! * A primitive cleans up first and only then lets a cancellation unwind ([`crate::cancel::unwind`]).
 
 use super::state::{Mode, Prepare, Reason, Signal, Wake};
+use super::sync::thread_local;
 use super::task::{Kind, TaskPtr, TaskRef, new_thread};
 use super::worker::{Pause, Worker};
 use fibra_driver::Token;
-use rustix::thread::futex;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 thread_local! {
-    /// The context of this OS thread, for when no coroutine runs on it.
-    static THREAD: TaskRef = new_thread(std::thread::current().name().map(Box::from));
+    /// The context of this OS thread, for when no coroutine runs on it; the thread owns a reference. A word without a destructor, so that
+    /// the destructors of other thread-locals can use it to the thread's very end.
+    static THREAD: Cell<Option<TaskPtr>> = const { Cell::new(None) };
+    /// Gives the thread's reference back.
+    static END: End = const { End };
+}
+
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Ok(Some(task)) = THREAD.try_with(Cell::take) {
+            // SAFETY: the reference that `thread` made, and nobody else's now.
+            drop(unsafe { task.into_ref() });
+        }
+    }
+}
+
+/// The context of this OS thread.
+#[inline]
+fn thread() -> TaskPtr {
+    THREAD.with(Cell::get).unwrap_or_else(new_context)
+}
+
+#[cold]
+fn new_context() -> TaskPtr {
+    let task = new_thread(std::thread::current().name().map(Box::from)).into_ptr();
+    THREAD.with(|thread| thread.set(Some(task)));
+    // When `End` is over already, what comes now is left to the end of the process.
+    let _ = END.try_with(|_| ());
+    task
 }
 
 /// The context that is running: the coroutine, or else the OS thread.
@@ -27,7 +57,7 @@ thread_local! {
 pub(crate) fn with_current<R>(f: impl FnOnce(TaskPtr) -> R) -> R {
     match Worker::here().and_then(Worker::current) {
         Some(task) => f(task),
-        None => THREAD.with(|thread| f(thread.ptr())),
+        None => f(thread()),
     }
 }
 
@@ -45,16 +75,21 @@ pub(crate) fn token() -> Token {
 
 /// Which requests to stop end a wait that is begun here and now.
 ///
-/// While the thread unwinds none does: a second unwind out of a destructor would abort the process. (Another coroutine of this worker
-/// may be the one that is suspended in mid-unwind, since std counts per thread; then delivery is put off, never lost: the bits are
-/// sticky.)
+/// While the thread unwinds none does: a second unwind out of a destructor would abort the process. Another coroutine of this worker
+/// may be the one that is suspended in mid-unwind, since std counts per thread; so delivery is put off until nobody is, and then the worker makes up
+/// for it ([`Worker::catch_up`]).
 fn cancellable(task: TaskPtr) -> Mode {
     if std::thread::panicking() {
-        return Mode::default();
+        return Mode { put_off: true, ..Mode::default() };
     }
+    all_requests(task)
+}
+
+/// The requests to stop that end a wait of a context that does not unwind.
+pub(super) fn all_requests(task: TaskPtr) -> Mode {
     // SAFETY: the running context is alive, and `armed` is its own.
     let armed = unsafe { task.header() }.armed.get() != 0;
-    Mode { token: false, cancel: armed, kill: true }
+    Mode { cancel: armed, kill: true, ..Mode::default() }
 }
 
 /// Sleeps until the primitive wakes this context, the deadline comes, or it is asked to stop.
@@ -83,14 +118,23 @@ pub(crate) fn park_for_token(deadline: Option<Instant>) -> Reason {
 fn sleep(task: TaskPtr, deadline: Option<Instant>, mode: Mode) -> Reason {
     // SAFETY: the running context is alive.
     let header = unsafe { task.header() };
-    match header.state.prepare(mode) {
-        Prepare::Ready(reason) => return reason,
-        Prepare::Sleep => {}
-    }
+    let prepared = header.state.prepare(mode);
     if header.kind == Kind::Thread {
-        return sleep_thread(task, deadline);
+        return match prepared {
+            Prepare::Ready(reason) => reason,
+            Prepare::Sleep => sleep_thread(task, deadline),
+        };
     }
     let worker = Worker::here().expect("a coroutine runs on a worker");
+    if let Prepare::Ready(reason) = prepared {
+        // A coroutine that never sleeps, be it for a token that is always there or a request to stop that it does not heed, still lets others run.
+        worker.spend();
+        return reason;
+    }
+    header.put_off.set(mode.put_off);
+    if mode.put_off {
+        worker.put_off();
+    }
     let timer = deadline.map(|deadline| worker.set_timer(deadline, task));
     // SAFETY: `task` is the coroutine that runs here.
     unsafe { task.suspend(Pause::Parked) };
@@ -111,24 +155,42 @@ fn sleep_thread(task: TaskPtr, deadline: Option<Instant>) -> Reason {
             let _ = state.wake(Signal::Timeout);
             continue;
         }
-        let timeout = timeout.map(|timeout| futex::Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
-        // Returns early for many reasons, all of which the loop looks into.
-        let _ = futex::wait(futex_word(state), futex::Flags::PRIVATE, word, timeout.as_ref());
+        futex::wait(state, word, timeout);
     }
     state.reason()
 }
 
 #[cfg(not(loom))]
-fn futex_word(state: &super::state::State) -> &std::sync::atomic::AtomicU32 {
-    state.word()
+mod futex {
+    use crate::scheduler::state::State;
+    use rustix::thread::futex::{self, Flags, Timespec};
+    use std::time::Duration;
+
+    /// Waits while the word is `word`; may return early for many reasons.
+    pub(super) fn wait(state: &State, word: u32, timeout: Option<Duration>) {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let _ = futex::wait(state.word(), Flags::PRIVATE, word, timeout.as_ref());
+    }
+
+    pub(super) fn wake(state: &State) {
+        let _ = futex::wake(state.word(), Flags::PRIVATE, 1);
+    }
 }
 
+/// Models do not reach the kernel: who waits lets the others go on, and looks again.
 #[cfg(loom)]
-fn futex_word(_: &super::state::State) -> &std::sync::atomic::AtomicU32 {
-    unreachable!("models do not reach the kernel")
+mod futex {
+    use crate::scheduler::state::State;
+    use std::time::Duration;
+
+    pub(super) fn wait(_: &State, _: u32, _: Option<Duration>) {
+        loom::thread::yield_now();
+    }
+
+    pub(super) fn wake(_: &State) {}
 }
 
 /// Wakes the context whose token this is, which the caller has just taken out of a wait queue.
@@ -151,7 +213,7 @@ pub(crate) unsafe fn signal(task: TaskPtr, signal: Signal) {
         // SAFETY: it is alive now.
         let thread = unsafe { task.add_ref() };
         if header.state.wake(signal) == Wake::Enqueue {
-            let _ = futex::wake(futex_word(&thread.header().state), futex::Flags::PRIVATE, 1);
+            futex::wake(&thread.header().state);
         }
         return;
     }

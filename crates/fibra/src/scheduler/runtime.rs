@@ -177,7 +177,12 @@ impl RuntimeBuilder {
         };
         let stack_size = match self.stack_size {
             Some(size) => size,
-            None => fibra_context::arena::default_size()?,
+            None => {
+                let size = fibra_context::arena::default_size()?;
+                check_stack_size(size)
+                    .map_err(|error| settings::invalid(format!("FIBRA_STACK_SIZE is too small or too large: {error}")))?;
+                size
+            }
         };
         let driver = match self.driver {
             Some(driver) => driver,
@@ -187,6 +192,8 @@ impl RuntimeBuilder {
             return Err(settings::invalid(format!("a runtime has 1 to 1024 workers, not {workers}")));
         }
         check_stack_size(stack_size)?;
+        // A first stack for trial, for without any a runtime would wait in silence for one to come free.
+        drop(fibra_context::arena::allocate(stack_size)?);
         overflow::install();
         let drivers: Vec<Driver> = (0..workers)
             .map(|_| match driver {
@@ -368,11 +375,8 @@ pub(crate) fn enter_ambient<R>(core: Option<Arc<Core>>, f: impl FnOnce() -> R) -
 
 /// The runtime that a spawn here and now belongs to.
 pub(crate) fn current_core() -> io::Result<Arc<Core>> {
-    if let Some(core) = AMBIENT.with(|ambient| ambient.borrow().clone()) {
+    if let Some(core) = existing_core() {
         return Ok(core);
-    }
-    if let Some(worker) = Worker::here() {
-        return Ok(Arc::clone(&worker.core));
     }
     match DEFAULT.get_or_init(|| Runtime::builder().build()) {
         Ok(runtime) => Ok(Arc::clone(&runtime.core)),
@@ -382,9 +386,12 @@ pub(crate) fn current_core() -> io::Result<Arc<Core>> {
 
 /// The runtime of the calling context, without starting one.
 pub(crate) fn existing_core() -> Option<Arc<Core>> {
-    AMBIENT
-        .with(|ambient| ambient.borrow().clone())
-        .or_else(|| Worker::here().map(|worker| Arc::clone(&worker.core)))
+    // A thread of the blocking pool can become the worker of a runtime of its own, inside of the other.
+    match Worker::here() {
+        Some(worker) => Some(Arc::clone(&worker.core)),
+        // There is none any more while the thread-locals are destroyed.
+        None => AMBIENT.try_with(|ambient| ambient.borrow().clone()).ok().flatten(),
+    }
 }
 
 /// Runs `main` as a coroutine, with the calling thread as the first worker of a new runtime, and returns what it returns once every

@@ -1,11 +1,11 @@
 //! What others may touch of a worker: its mailbox, its coroutines that have not started, and its counters.
 
 use super::mailbox::{Mailbox, Ring};
+use super::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::task::TaskPtr;
 use fibra_driver::Notifier;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// The public side of a worker. It lives as long as anybody might wake one of the worker's tasks.
 #[derive(Debug)]
@@ -13,6 +13,9 @@ pub(crate) struct Shared {
     /// Tasks that were woken by other threads.
     pub(crate) mailbox: Mailbox<TaskPtr>,
     pub(crate) notifier: Notifier,
+    /// What a model hears of the notifier.
+    #[cfg(all(test, loom))]
+    pub(super) bell: super::models::Bell,
     /// Tasks that have not started and that any worker may take; each with the reference of its queue. None when the worker is gone.
     unstarted: Mutex<Option<VecDeque<TaskPtr>>>,
     /// The length of `unstarted`, so that looking costs no lock.
@@ -33,6 +36,8 @@ impl Shared {
         Shared {
             mailbox: Mailbox::new(),
             notifier,
+            #[cfg(all(test, loom))]
+            bell: super::models::Bell::default(),
             unstarted: Mutex::new(Some(VecDeque::new())),
             backlog: AtomicUsize::new(0),
             own: AtomicUsize::new(0),
@@ -78,15 +83,34 @@ impl Shared {
         self.ring(ring);
     }
 
-    /// Wakes the worker if it sleeps; it then looks at everything.
-    pub(crate) fn rouse(&self) {
+    /// Wakes the worker if it sleeps; it then looks at everything. Whether it did.
+    pub(crate) fn rouse(&self) -> bool {
         let ring = self.mailbox.rouse();
+        let slept = ring == Ring::Yes;
         self.ring(ring);
+        slept
+    }
+
+    /// The worker announces sleep. False when something has come for it: do not sleep. Its thread only.
+    pub(crate) fn lie_down(&self) -> bool {
+        if !self.mailbox.lie_down() {
+            return false;
+        }
+        // Who places a task here rings only a worker that sleeps: what came just before that was not rung for.
+        if self.backlog() > 0 {
+            self.mailbox.get_up();
+            return false;
+        }
+        true
     }
 
     fn ring(&self, ring: Ring) {
         match ring {
-            Ring::Yes => self.notifier.notify(),
+            Ring::Yes => {
+                #[cfg(all(test, loom))]
+                self.bell.ring();
+                self.notifier.notify();
+            }
             Ring::No => {}
         }
     }

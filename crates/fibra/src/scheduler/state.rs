@@ -80,6 +80,8 @@ pub(crate) struct Mode {
     pub(crate) cancel: bool,
     /// The end of the runtime.
     pub(crate) kill: bool,
+    /// The requests are left out only for the moment: [`State::allow`] follows.
+    pub(crate) put_off: bool,
 }
 
 /// What the waker has to do.
@@ -179,6 +181,24 @@ impl State {
         loop {
             let ends = now & PARKED != 0 && now & signal.ends() != 0;
             let next = if ends { (now & !SLEEP) | signal.reason() } else { now | signal.pending() };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return if ends { Wake::Enqueue } else { Wake::Nothing },
+                Err(actual) => now = actual,
+            }
+        }
+    }
+
+    /// Lets more signals end a sleep that has begun already. For the worker of a context that sleeps, or has been woken and not run yet.
+    #[inline]
+    pub(crate) fn allow(&self, mode: Mode) -> Wake {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            if now & PARKED == 0 {
+                return Wake::Nothing;
+            }
+            let on = (now & SLEEP) | mode.bits();
+            let ends = matches!(pending(now, on), Some((Reason::Cancelled, _)));
+            let next = if ends { (now & !SLEEP) | CANCELLED } else { now | on };
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return if ends { Wake::Enqueue } else { Wake::Nothing },
                 Err(actual) => now = actual,

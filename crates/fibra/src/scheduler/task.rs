@@ -10,7 +10,7 @@
 //!
 //! # Who may touch what
 //! * The atomics: anybody who has a counted reference, or a token whose wake-up has not been delivered yet.
-//! * `coroutine`, `yielder`, `slot`, `armed`: the thread of the worker that the task is bound to. A task is bound when it is first
+//! * `coroutine`, `yielder`, `slot`, `armed`, `put_off`: the thread of the worker that the task is bound to. A task is bound when it is first
 //!   resumed and never moves after that.
 //! * `stage`: the worker until the join word says `DONE`; then the handle, or the worker if the handle has been dropped. So neither
 //!   the closure nor the result ever meets a thread that the types do not allow: the *last reference* never drops them.
@@ -24,7 +24,7 @@
 
 use super::join_word::{Finish, JoinWord};
 use super::shared::Shared;
-use super::state::State;
+use super::state::{Signal, State};
 use crate::cancel::Cancelled;
 use crate::scope::ScopeState;
 use super::worker::Pause;
@@ -34,7 +34,8 @@ use std::cell::{Cell as StdCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use super::sync::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU64};
 use std::thread;
 
 /// What is common to all tasks, whatever they run.
@@ -55,6 +56,8 @@ pub(crate) struct Header {
     pub(crate) slot: StdCell<u32>,
     /// How many regions around the present code can be cancelled.
     pub(crate) armed: StdCell<u32>,
+    /// Whether the sleep that has begun last cannot be cancelled only because the thread was unwinding.
+    pub(crate) put_off: StdCell<bool>,
     yielder: StdCell<*const Yielder<(), Pause>>,
     pub(crate) coroutine: UnsafeCell<Option<Coroutine<(), Pause, ()>>>,
 }
@@ -78,7 +81,7 @@ pub(crate) enum Kind {
     Job,
 }
 
-// SAFETY: the fields that are not thread-safe (`slot`, `armed`, `yielder`, `coroutine`, and the stage behind the header) are touched
+// SAFETY: the fields that are not thread-safe (`slot`, `armed`, `put_off`, `yielder`, `coroutine`, and the stage behind the header) are touched
 // by one thread at a time, as the module's documentation says: the bound worker's, or for the stage the holder of the handle.
 unsafe impl Send for Header {}
 // SAFETY: as above.
@@ -103,6 +106,8 @@ pub(crate) struct TaskPtr(NonNull<Header>);
 
 // SAFETY: an address; what may be done with it is the business of `Header`, which is `Sync`.
 unsafe impl Send for TaskPtr {}
+// SAFETY: as above.
+unsafe impl Sync for TaskPtr {}
 
 /// A counted reference to a task.
 pub(crate) struct TaskRef(TaskPtr);
@@ -269,6 +274,7 @@ impl Header {
             stack_size,
             slot: StdCell::new(u32::MAX),
             armed: StdCell::new(0),
+            put_off: StdCell::new(false),
             yielder: StdCell::new(ptr::null()),
             coroutine: UnsafeCell::new(None),
         }
@@ -348,6 +354,21 @@ impl TaskPtr {
         unsafe { self.finish() };
     }
 
+    /// The body of the coroutine of a task that shall not run: drops its closure there. What parks meanwhile is asked to stop.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    pub(crate) unsafe fn unwind_unrun(self, yielder: &Yielder<(), Pause>) {
+        // SAFETY: the worker's reference keeps the task alive; called once, by the bound worker, on the task's own stack.
+        unsafe {
+            let header = self.header();
+            header.yielder.set(ptr::from_ref(yielder));
+            // The task runs, so there is no sleep that this could end.
+            let _ = header.state.wake(Signal::Kill);
+            self.abandon();
+        }
+    }
+
     /// Ends a task that never ran: its closure is dropped here, and its handle finds [`Cancelled`].
     ///
     /// # Safety
@@ -355,7 +376,11 @@ impl TaskPtr {
     pub(crate) unsafe fn abandon(self) {
         // SAFETY: the caller's contract.
         unsafe {
-            (self.header().vtable.abandon)(self);
+            let header = self.header();
+            (header.vtable.abandon)(self);
+            if let Some(scope) = header.extra.as_ref().and_then(|extra| extra.scope.as_ref()) {
+                scope.note_unrun();
+            }
             self.finish();
         }
     }

@@ -13,9 +13,9 @@
 
 use super::core::{Core, Phase};
 use super::run_queue::RunQueue;
-use super::shared::{Shared, count};
-use super::state::Signal;
-use super::task::{TaskPtr, TaskRef};
+use super::shared::Shared;
+use super::state::{Signal, Wake};
+use super::task::TaskPtr;
 use crate::time::timer_wheel::{TimerKey, TimerWheel};
 use fibra_context::{CoroutineResult, arena, Label, StackCache, coroutine};
 use fibra_driver::{Completion, Driver, Token};
@@ -85,6 +85,8 @@ pub(crate) struct Worker {
     /// Whether anything has run since memory was last given back.
     untidy: Cell<bool>,
     killed: Cell<bool>,
+    /// Whether requests to stop have been put off, because a coroutine was suspended while it unwound.
+    put_off: Cell<bool>,
     random: Cell<u64>,
     completions: RefCell<Vec<Completion>>,
     expired: RefCell<Vec<TaskPtr>>,
@@ -114,6 +116,7 @@ impl Worker {
             turn: Cell::new(false),
             untidy: Cell::new(false),
             killed: Cell::new(false),
+            put_off: Cell::new(false),
             random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95)),
             completions: RefCell::default(),
             expired: RefCell::default(),
@@ -132,8 +135,16 @@ impl Worker {
         HERE.with(|here| unsafe { here.get().as_ref() })
     }
 
-    /// Makes this the thread's worker while `f` runs.
+    /// Makes this the thread's worker while `f` runs. A panic out of `f` aborts the process: it is none of a coroutine's but the worker's own
+    /// (or a [`Schedule`](super::run_queue::Schedule)'s or a clock's), and coroutines that others borrow from would be left behind.
     pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Abort;
+        impl Drop for Abort {
+            fn drop(&mut self) {
+                eprintln!("fibra: a worker has panicked, and its coroutines cannot go on");
+                std::process::abort();
+            }
+        }
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
@@ -143,7 +154,10 @@ impl Worker {
         let before = HERE.with(|here| here.replace(self));
         assert!(before.is_null(), "a thread is one worker at a time");
         let _leave = Leave;
-        f()
+        let abort = Abort;
+        let result = f();
+        std::mem::forget(abort);
+        result
     }
 
     /// The coroutine that runs; none while the worker itself does.
@@ -209,7 +223,7 @@ impl Worker {
     /// Runs tasks until `over` says that it is time to stop, which is asked when there is nothing to do, and now and then.
     pub(crate) fn run(&self, over: &dyn Fn() -> bool) {
         let over = &|| {
-            if self.core.phase() >= Phase::Killing {
+            if self.core.watch_end(&self.shared) == Phase::Killing {
                 self.kill();
             }
             over()
@@ -218,6 +232,9 @@ impl Worker {
             while let Some(mut task) = self.next() {
                 loop {
                     let yielded = self.resume(task);
+                    if self.put_off.get() {
+                        self.catch_up();
+                    }
                     let left = self.until_look.get() - 1;
                     self.until_look.set(left);
                     if left > 0 && yielded && !self.has_arrivals() {
@@ -243,7 +260,8 @@ impl Worker {
             if over() {
                 return;
             }
-            if !self.steal() {
+            // The end of the runtime makes daemons run, in order to unwind.
+            if self.ready.borrow().is_empty() && !self.steal() {
                 self.sleep(over);
             }
         }
@@ -324,18 +342,21 @@ impl Worker {
     /// Gives a task that has not started its stack, and binds it to this worker. False when there is no stack, and the task waits for
     /// another to end; or when the runtime is ending, and the task is dropped.
     fn start(&self, task: TaskPtr) -> bool {
-        if self.killed.get() {
-            self.abandon(task);
-            return false;
-        }
+        // What has not started when the runtime ends is dropped, and on a stack like any other: a destructor may park.
+        let dropped = self.killed.get();
         // SAFETY: the queue's reference, which becomes the task's own.
         let header = unsafe { task.header() };
         let size = match header.stack_size {
             0 => self.core.stack_size,
             size => size as usize,
         };
-        let stack = match self.stacks.borrow_mut().take(size) {
+        let stack = self.stacks.borrow_mut().take(size);
+        let stack = match stack {
             Ok(stack) => stack,
+            Err(_) if dropped => {
+                self.abandon(task);
+                return false;
+            }
             Err(error) => {
                 self.core.begin_starving(&error);
                 self.starved.borrow_mut().push_back(task);
@@ -347,7 +368,7 @@ impl Worker {
         unsafe { stack.set_label(label) };
         let body = coroutine(stack, move |yielder, ()| {
             // SAFETY: this is the one run of the task, by its worker; the task's own reference is given back in `bury`, after this.
-            unsafe { task.run(Some(yielder)) }
+            unsafe { if dropped { task.unwind_unrun(yielder) } else { task.run(Some(yielder)) } }
         });
         // SAFETY: nobody else has the task yet: it is in no queue any more and has no token.
         unsafe { *header.coroutine.get() = Some(body) };
@@ -367,19 +388,8 @@ impl Worker {
         self.stacks.borrow_mut().give(stack);
         self.tasks.borrow_mut().remove(header.slot.get());
         self.untidy.set(true);
-        self.settle(&task);
+        self.core.note_end(&self.shared, header.is_daemon());
         self.feed(1);
-    }
-
-    /// Counts a task as ended.
-    fn settle(&self, task: &TaskRef) {
-        self.shared.leave();
-        if !task.header().is_daemon() {
-            count(&self.shared.finished);
-        }
-        if self.core.phase() != Phase::Running {
-            self.core.check_done();
-        }
     }
 
     fn fire_timers(&self) {
@@ -417,12 +427,14 @@ impl Worker {
     fn sleep(&self, over: &dyn Fn() -> bool) {
         self.ready.borrow_mut().shrink();
         let starved = !self.starved.borrow().is_empty();
-        if !self.shared.mailbox.lie_down() {
+        if !self.shared.lie_down() {
+            self.core.end_search();
             return;
         }
-        // From here on a letter, a backlog elsewhere and a change of phase ring the notifier, so each is looked at once more.
-        if over() || self.core.backlog_besides(self.index) {
+        // From here on a letter, a backlog and a change of phase ring the notifier, so each is looked at once more.
+        if over() || !self.ready.borrow().is_empty() || self.core.backlog_besides(self.index) {
             self.shared.mailbox.get_up();
+            self.core.end_search();
             return;
         }
         let mut timeout =
@@ -498,6 +510,32 @@ impl Worker {
         self.feed(usize::MAX);
     }
 
+    /// A coroutine begins a sleep that requests to stop do not end because the thread unwinds.
+    #[cold]
+    pub(crate) fn put_off(&self) {
+        self.put_off.set(true);
+    }
+
+    /// If no coroutine is suspended in mid-unwind any more: delivers what was put off, and lets requests end the sleeps that began meanwhile.
+    #[cold]
+    fn catch_up(&self) {
+        // std's count is the thread's, and no coroutine runs now: so it tells of those that are suspended.
+        if std::thread::panicking() {
+            return;
+        }
+        self.put_off.set(false);
+        for task in self.tasks.borrow().iter() {
+            // SAFETY: a started task is alive until `bury`, which is this thread's.
+            let header = unsafe { task.header() };
+            if header.put_off.replace(false) {
+                match header.state.allow(super::park::all_requests(task)) {
+                    Wake::Enqueue => self.push_ready(task),
+                    Wake::Nothing => {}
+                }
+            }
+        }
+    }
+
     /// Lets tasks that wait for a stack try again.
     #[inline]
     fn feed(&self, count: usize) {
@@ -513,7 +551,8 @@ impl Worker {
         // SAFETY: the task has not started and is in no queue any more; a task that is not `Send` was never in another thread's.
         unsafe { task.abandon() };
         // SAFETY: the queue's reference.
-        self.settle(&unsafe { task.into_ref() });
+        let task = unsafe { task.into_ref() };
+        self.core.note_end(&self.shared, task.header().is_daemon());
     }
 
     /// Whether every task has ended, or the runtime has no more patience with those that have not.
@@ -543,13 +582,13 @@ impl Worker {
         }
         let left = self.tasks.borrow().iter().count();
         if left > 0 {
+            // Their wakers may still look for the worker.
+            std::mem::forget(Arc::clone(&self.shared));
             tracing::warn!(
                 worker = self.index,
                 left,
                 "coroutines did not end with their runtime; they are suspended for ever, and their memory is not freed"
             );
-            // Their wakers may still look for the worker.
-            std::mem::forget(Arc::clone(&self.shared));
         }
     }
 

@@ -1,5 +1,6 @@
 //! How many connections are open: the limit for accepting, and what stopping waits for.
 
+use super::Rarely;
 use fibra::{Context, Reason};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -13,6 +14,7 @@ struct Connections {
     open: usize,
     /// Who waits for the next connection to end.
     waiting: Option<Context>,
+    told: Rarely,
 }
 
 /// A connection's place; given back when dropped.
@@ -26,19 +28,18 @@ impl Admission {
 
     /// Waits until fewer than `limit` connections are open, and takes a place.
     pub(super) fn wait(self: &Arc<Self>, limit: usize) -> Admitted {
-        let mut told = false;
         loop {
-            {
+            let tell = {
                 let mut connections = self.lock();
                 if connections.open < limit {
                     connections.open += 1;
                     return Admitted(Arc::clone(self));
                 }
                 connections.waiting = Some(fibra::current());
-            }
-            if !told {
+                connections.told.now()
+            };
+            if tell {
                 tracing::info!(limit, "as many connections as are allowed: others wait to be accepted");
-                told = true;
             }
             fibra::park();
         }

@@ -168,22 +168,21 @@ fn read(mut stream: &TcpStream, buffer: &mut [u8], stopping: bool) -> io::Result
     result
 }
 
-/// Descriptors or memory are out: accepting pauses, says so once, and says when it is over.
+/// Descriptors or memory are out: accepting pauses, and says so; not for every connection that comes and goes meanwhile.
 #[derive(Default)]
 struct Shortage {
     pause: Option<Duration>,
+    told: Rarely,
+    /// Whether the end of the shortage that was told last has been told too.
+    end_told: bool,
 }
 
 impl Shortage {
     #[cold]
     fn wait(&mut self, listening: &Enrolled, error: &io::Error) {
-        let transient = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].map(Errno::raw_os_error);
-        let short = error.kind() == io::ErrorKind::OutOfMemory
-            || error.raw_os_error().is_some_and(|code| transient.contains(&code));
-        match (self.pause, short) {
-            (None, true) => tracing::warn!(%error, "cannot accept for now: raise 'ulimit -n', or lower --max-connections"),
-            (None, false) => tracing::warn!(%error, "cannot accept for now"),
-            (Some(_), _) => {}
+        if self.told.now() {
+            tracing::warn!(%error, "cannot accept for now{}", advice(error));
+            self.end_told = false;
         }
         let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
         self.pause = Some(pause);
@@ -193,8 +192,34 @@ impl Shortage {
 
     #[inline]
     fn is_over(&mut self) {
-        if self.pause.take().is_some() {
+        if self.pause.take().is_some() && !self.end_told {
+            self.end_told = true;
             tracing::info!("accepting again");
         }
+    }
+}
+
+/// What to do about a failed accept.
+fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE) => ": raise 'ulimit -n', or lower --max-connections",
+        Some(Errno::NFILE) => ": raise fs.file-max, or lower --max-connections",
+        _ if error.kind() == io::ErrorKind::OutOfMemory => ": lower --max-connections",
+        _ => "",
+    }
+}
+
+/// Something that is not to be said again and again.
+#[derive(Debug, Default)]
+struct Rarely(Option<Instant>);
+
+impl Rarely {
+    /// Whether to say it now.
+    fn now(&mut self) -> bool {
+        let due = self.0.is_none_or(|last| last.elapsed() >= Duration::from_secs(10));
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
     }
 }

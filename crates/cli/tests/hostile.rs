@@ -1,0 +1,206 @@
+//! What clients and the system do to a server, and what it does about it (K1, K6, K7).
+
+mod server;
+
+use server::{PATIENCE, Server, answer, get, is_closed, program};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Instant;
+
+/// A seed for this run, printed by whoever fails.
+fn seed() -> u64 {
+    match std::env::var("FIBRA_SEED") {
+        Ok(seed) => seed.parse().expect("FIBRA_SEED is a number"),
+        Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1,
+    }
+}
+
+/// xorshift64*, Vigna 2014.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// Closes with a reset, as the kernel of a killed process with unread input does.
+fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn a_slow_head_is_told_and_closed() {
+    let server = Server::start(&["--head-timeout", "0.4"]);
+    let mut drip = server.connect();
+    let began = Instant::now();
+    let mut sent = 0;
+    for byte in b"GET / HTTP/1.1\r\nHost: test\r\nX-Slow: ".iter().chain(std::iter::repeat(&b'x')) {
+        if drip.write_all(&[*byte]).is_err() || began.elapsed().as_millis() > 2000 {
+            break;
+        }
+        sent += 1;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        if began.elapsed().as_millis() > 600 {
+            break;
+        }
+    }
+    assert!(sent > 5, "the client was slow, not silent");
+    assert_eq!(answer(&mut drip).unwrap().0, 408);
+    assert!(is_closed(&mut drip));
+    assert_eq!(get(&mut server.connect(), "/").unwrap().0, 200);
+    server.stop();
+}
+
+#[test]
+fn a_silent_connection_is_closed_without_a_word() {
+    for protocol in ["http", "echo"] {
+        let server = Server::start(&["--protocol", protocol, "--idle-timeout", "0.3"]);
+        let mut silent = server.connect();
+        let mut rest = Vec::new();
+        silent.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"", "{protocol}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::File::create(root.path().join("huge")).unwrap().set_len(1 << 30).unwrap();
+    let server = Server::start(&["--root", root.path().to_str().unwrap(), "--write-timeout", "0.3"]);
+    let before = server.descriptors();
+    let mut lazy = server.connect();
+    write!(lazy, "GET /huge HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    lazy.read_exact(&mut [0]).unwrap();
+    server.until("the end of the connection", |server| server.descriptors() <= before);
+    server.stop();
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_and_are_served_later() {
+    let server = Server::start(&["--max-connections", "4", "--workers", "2"]);
+    let mut first: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut first {
+        assert_eq!(get(client, "/").unwrap().0, 200);
+    }
+    let mut late = server.connect();
+    write!(late, "GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    // The four are served while the fifth waits.
+    for client in &mut first {
+        assert_eq!(get(client, "/").unwrap().0, 200);
+    }
+    late.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+    assert!(late.read(&mut [0]).is_err(), "not accepted yet");
+    first.pop();
+    late.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(answer(&mut late).unwrap().0, 200);
+    let log = server.stop();
+    assert_eq!(log.matches("as many connections as are allowed").count(), 1, "{log}");
+}
+
+#[test]
+fn running_out_of_descriptors_is_told_once_and_gets_over() {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" serve 127.0.0.1:0 --workers 1"]).arg(program().get_program());
+    let server = Server::start_with(command);
+    let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    assert_eq!(get(&mut clients[0], "/").unwrap().0, 200, "those that were accepted go on");
+    server.until("descriptors to run out", |server| server.descriptors() >= 39);
+    // Those that could not be accepted are, when others go.
+    clients.drain(..40);
+    for client in &mut clients {
+        assert_eq!(get(client, "/").unwrap().0, 200);
+    }
+    drop(clients);
+    let log = server.stop();
+    assert_eq!(log.matches("cannot accept for now").count(), 1, "{log}");
+    assert_eq!(log.matches("accepting again").count(), 1, "{log}");
+}
+
+#[test]
+fn clients_that_vanish_and_talk_nonsense_leak_nothing() {
+    let seed = seed();
+    println!("FIBRA_SEED={seed}");
+    let connections: u32 = std::env::var("FIBRA_CONNECTIONS").map_or(4_000, |count| count.parse().unwrap());
+    for protocol in ["http", "echo"] {
+        let server = Server::start(&["--protocol", protocol, "--workers", "2"]);
+        let mut random = Random(seed);
+        // Warm up before counting: buffers, stacks and tables are kept.
+        for _ in 0..200 {
+            misbehave(&server, &mut random);
+        }
+        server.until("the end of all connections", |server| server.descriptors() < 20);
+        let (memory, descriptors) = (server.memory("VmRSS"), server.descriptors());
+        for _ in 0..connections {
+            misbehave(&server, &mut random);
+        }
+        server.until("the end of all connections", |server| server.descriptors() <= descriptors);
+        let grown = server.memory("VmRSS").saturating_sub(memory);
+        assert!(grown < 4 << 20, "{protocol}: {grown} bytes more after {connections} connections");
+        let mut client = server.connect();
+        match protocol {
+            "http" => assert_eq!(get(&mut client, "/").unwrap().0, 200),
+            _ => {
+                client.write_all(b"still here").unwrap();
+                client.read_exact(&mut [0; 10]).unwrap();
+            }
+        }
+        drop(client);
+        let log = server.stop();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+/// One connection of a client that means no good.
+fn misbehave(server: &Server, random: &mut Random) {
+    let mut stream = server.connect();
+    match random.below(6) {
+        // Never says a word, and closes.
+        0 => {}
+        // Random bytes.
+        1 => {
+            let bytes: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+        // Half a request, then a reset.
+        2 => {
+            let request = b"GET / HTTP/1.1\r\nHost: test\r\nAccept: */*\r\n\r\n";
+            let _ = stream.write_all(&request[..random.below(request.len() as u64) as usize]);
+            reset(stream);
+        }
+        // A request whose answer is never read, then a reset.
+        3 => {
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            reset(stream);
+        }
+        // Half-open: no more to say, but an answer is expected.
+        4 => {
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            let _ = stream.shutdown(Shutdown::Write);
+            let mut answered = Vec::new();
+            stream.read_to_end(&mut answered).expect("an answer and the end");
+            assert!(!answered.is_empty());
+        }
+        // A mutated request.
+        _ => {
+            let mut request = b"GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n".to_vec();
+            for _ in 0..=random.below(4) {
+                let at = random.below(request.len() as u64) as usize;
+                request[at] = random.next() as u8;
+            }
+            let _ = stream.write_all(&request);
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A `fibra serve` process under test, and a client that knows just enough HTTP.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    /// The first line that it printed.
+    pub banner: String,
+    log: Option<JoinHandle<String>>,
+}
+
+/// The program, with nothing of the caller's settings but the driver's.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fibra"));
+    command.env_remove("FIBRA_LOG");
+    command
+}
+
+impl Server {
+    /// Starts the server on a port of the system's choice.
+    pub fn start(arguments: &[&str]) -> Server {
+        let mut command = program();
+        command.arg("serve").arg("127.0.0.1:0").args(arguments);
+        Server::start_with(command)
+    }
+
+    pub fn start_with(mut command: Command) -> Server {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut errors = child.stderr.take().expect("stderr is a pipe");
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            errors.read_to_string(&mut log).map(|_| log).unwrap_or_default()
+        });
+        let mut banner = String::new();
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        lines.read_line(&mut banner).expect("the server says something");
+        let address = banner
+            .split_whitespace()
+            .filter_map(|word| word.trim_start_matches("http://").trim_end_matches('/').parse().ok())
+            .next();
+        let Some(address) = address else {
+            let _ = child.kill();
+            panic!("no address in {banner:?}; the log: {}", log.join().expect("no panic"));
+        };
+        Server { child, address, banner, log: Some(log) }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("the server accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the server lives");
+    }
+
+    /// A field of `/proc/PID/status` in bytes.
+    pub fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server lives");
+        let line = status.lines().find(|line| line.starts_with(field)).expect("the field exists");
+        line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("a number") * 1024
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the server lives").count()
+    }
+
+    /// Waits until `done`, which is asked again and again, or fails.
+    pub fn until(&self, what: &str, mut done: impl FnMut(&Server) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(Instant::now() < deadline, "waited too long for: {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for its end: how it ended, and its log.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return (status, self.log.take().expect("taken once").join().expect("no panic"));
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Stops it in good order: it must end with success.
+    pub fn stop(self) -> String {
+        self.signal(Signal::TERM);
+        let (status, log) = self.wait();
+        assert!(status.success(), "{status}; the log:\n{log}");
+        log
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a GET and reads the whole answer: status and body.
+pub fn get(stream: &mut TcpStream, path: &str) -> io::Result<(u16, Vec<u8>)> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")?;
+    answer(stream)
+}
+
+/// Reads one answer with a `Content-Length`.
+pub fn answer(stream: &mut TcpStream) -> io::Result<(u16, Vec<u8>)> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).map_err(|_| io::ErrorKind::InvalidData)?;
+    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().parse()))
+        .and_then(Result::ok)
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok((status, body))
+}
+
+/// Whether the other end has closed.
+pub fn is_closed(stream: &mut TcpStream) -> bool {
+    matches!(stream.read(&mut [0]), Ok(0) | Err(_))
+}

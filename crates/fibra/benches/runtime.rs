@@ -1,0 +1,166 @@
+//! What fibra's own operations cost, on one worker: `cargo bench -p fibra`.
+//!
+//! Every measurement is repeated in interleaved rounds, so that drift hits all alike; printed are the median and the quartiles in nanoseconds for one operation.
+//! Comparisons with other runtimes are in `rivals/`. Without `--bench` (as under `cargo test`) one short round checks that everything runs.
+
+use fibra::net::{TcpListener, TcpStream};
+use fibra_context::{Coroutine, StackCache, Yielder, coroutine};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+/// A measurement: how long `count` operations took.
+type Measure = fn(count: u32) -> Duration;
+
+/// The measurements: name, operations in a round, how.
+const MEASURES: &[(&str, u32, Measure)] = &[
+    ("switch: resume + suspend, bare", 1_000_000, switch),
+    ("yield_now, of two coroutines", 1_000_000, yield_now),
+    ("spawn + join, one at a time", 100_000, spawn_join),
+    ("spawn + join, 100,000 at once", 100_000, spawn_join_many),
+    ("park + unpark, round trip of two", 200_000, park_unpark),
+    ("timer: insert + cancel (a park that is woken)", 200_000, timer_cancelled),
+    ("timer: 100,000 sleeps fire", 100_000, timer_fired),
+    ("TCP: connect + accept + close", 2_000, accept_close),
+    ("TCP: echo of 64 bytes, round trip", 10_000, echo),
+];
+
+fn main() {
+    let measuring = std::env::args().any(|argument| argument == "--bench");
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
+    let (rounds, divisor) = if measuring { (21, 1) } else { (1, 100) };
+    let chosen: Vec<_> = MEASURES.iter().filter(|(name, ..)| name.contains(&filter)).collect();
+    let mut figures = vec![Vec::with_capacity(rounds); chosen.len()];
+    fibra::Runtime::builder()
+        .workers(1)
+        .run(|| {
+            for _ in 0..rounds {
+                for ((_, count, measure), figures) in chosen.iter().zip(&mut figures) {
+                    let count = (count / divisor).max(1);
+                    figures.push(measure(count).as_nanos() as f64 / f64::from(count));
+                }
+            }
+        })
+        .expect("a runtime");
+    for ((name, ..), mut figures) in chosen.iter().zip(figures) {
+        figures.sort_by(f64::total_cmp);
+        let at = |part: f64| figures[((figures.len() - 1) as f64 * part) as usize];
+        println!("{name:<48} {:>10.1} ns   [{:.1} – {:.1}]", at(0.5), at(0.25), at(0.75));
+    }
+}
+
+fn timed(f: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    f();
+    began.elapsed()
+}
+
+fn switch(count: u32) -> Duration {
+    let mut stacks = StackCache::new(1);
+    let stack = stacks.take(64 * 1024).expect("a stack");
+    let mut other: Coroutine<(), (), ()> = coroutine(stack, move |yielder: &Yielder<(), ()>, ()| {
+        for _ in 1..count {
+            yielder.suspend(());
+        }
+    });
+    timed(|| {
+        while !other.done() {
+            other.resume(());
+        }
+    })
+}
+
+fn yield_now(count: u32) -> Duration {
+    let yielder = move || (0..count / 2).for_each(|_| fibra::yield_now());
+    timed(|| {
+        let (one, other) = (fibra::spawn(yielder), fibra::spawn(yielder));
+        one.join().expect("no panic");
+        other.join().expect("no panic");
+    })
+}
+
+fn spawn_join(count: u32) -> Duration {
+    timed(|| (0..count).for_each(|_| fibra::spawn(|| ()).join().expect("no panic")))
+}
+
+fn spawn_join_many(count: u32) -> Duration {
+    timed(|| {
+        let handles: Vec<_> = (0..count).map(|_| fibra::spawn(|| ())).collect();
+        handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+    })
+}
+
+fn park_unpark(count: u32) -> Duration {
+    let main = fibra::current();
+    let other = fibra::spawn(move || {
+        for _ in 0..count {
+            fibra::park();
+            main.unpark();
+        }
+    });
+    let context = other.context();
+    let took = timed(|| {
+        for _ in 0..count {
+            context.unpark();
+            fibra::park();
+        }
+    });
+    other.join().expect("no panic");
+    took
+}
+
+fn timer_cancelled(count: u32) -> Duration {
+    let main = fibra::current();
+    let other = fibra::spawn(move || {
+        for _ in 0..count {
+            main.unpark();
+            fibra::yield_now();
+        }
+    });
+    let took = timed(|| (0..count).for_each(|_| drop(fibra::park_timeout(Duration::from_secs(60)))));
+    other.join().expect("no panic");
+    took
+}
+
+fn timer_fired(count: u32) -> Duration {
+    let deadline = Instant::now() + Duration::from_millis(1);
+    let sleepers: Vec<_> = (0..count).map(|_| fibra::spawn(move || fibra::sleep_until(deadline))).collect();
+    timed(|| sleepers.into_iter().for_each(|sleeper| sleeper.join().expect("no panic")))
+}
+
+fn accept_close(count: u32) -> Duration {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let server = fibra::spawn(move || {
+        for _ in 0..count {
+            listener.accept().expect("a connection");
+        }
+    });
+    timed(|| {
+        for _ in 0..count {
+            TcpStream::connect(address).expect("a connection");
+        }
+        server.join().expect("no panic");
+    })
+}
+
+fn echo(count: u32) -> Duration {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let mut client = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+    let (mut server, _) = listener.accept().expect("a connection");
+    let server = fibra::spawn(move || {
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = server.read(&mut buffer) {
+            server.write_all(&buffer[..length]).expect("the client reads");
+        }
+    });
+    let mut message = [7; 64];
+    let took = timed(|| {
+        for _ in 0..count {
+            client.write_all(&message).expect("the server reads");
+            client.read_exact(&mut message).expect("the server answers");
+        }
+    });
+    drop(client);
+    server.join().expect("no panic");
+    took
+}

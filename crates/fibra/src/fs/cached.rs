@@ -1,0 +1,155 @@
+//! Reading on the worker what the page cache holds.
+//!
+//! A trip to the pool costs many times what copying a few cached pages does. `preadv2(…, RWF_NOWAIT)` (Linux 4.14) copies what is there and
+//! answers `EAGAIN` where it would have to wait for the disk; then, and wherever it does not apply, the read goes to the pool.
+//! What it answers for, checked in the kernel's source (6.18):
+//!
+//! * Regular files and block devices of the usual local file systems, pipes and sockets: as above. `EAGAIN` also when the data is there
+//!   but a lock is taken.
+//! * Terminals, `/proc`, FUSE and others without the mode: `EOPNOTSUPP`. It is remembered.
+//! * With `O_DIRECT` it does wait for the disk, though not for locks: such files are not asked.
+//! * Linux 5.9 and 5.10 may answer 0 before the end of the file (BUGS in preadv2(2)): they are not asked.
+
+use super::position::Position;
+use crate::scheduler::worker::Worker;
+use rustix::fs::OFlags;
+use rustix::io::{Errno, ReadWriteFlags};
+use std::io::IoSliceMut;
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// At most this much is copied in one read on the worker, some ten microseconds of its time. Longer reads come back short.
+const AT_ONCE: usize = 64 * 1024;
+
+/// So many bytes count as one operation when the coroutine's turn is measured.
+const OPERATION: usize = 16 * 1024;
+
+/// Nobody has asked yet.
+const UNKNOWN: u8 = 0;
+const SUPPORTED: u8 = 1;
+const UNSUPPORTED: u8 = 2;
+
+/// What the clones of an open file share.
+#[derive(Debug, Default)]
+pub(super) struct Description {
+    pub(super) position: Position,
+    /// Whether the file can be asked for what is cached.
+    answers: AtomicU8,
+}
+
+impl Description {
+    /// Reads what is cached, at `offset` or else at the file's position, without waiting. `None` when the read has to be made where it
+    /// may block: nothing is cached, it cannot be told, something is wrong, or the caller is no coroutine.
+    pub(super) fn read_cached(
+        &self,
+        file: &std::fs::File,
+        buffers: &mut [IoSliceMut<'_>],
+        offset: Option<u64>,
+    ) -> Option<usize> {
+        let worker = Worker::here().filter(|worker| worker.current().is_some())?;
+        if !self.answers(file) || offset.is_some_and(|offset| i64::try_from(offset).is_err()) {
+            return None;
+        }
+        let position = match offset {
+            None => Some(self.position.quick()?),
+            Some(_) => None,
+        };
+        // The highest offset stands for the file's position.
+        let result =
+            rustix::io::preadv2(file, buffers, offset.unwrap_or(u64::MAX), ReadWriteFlags::NOWAIT);
+        drop(position);
+        match result {
+            Ok(read) => {
+                for _ in 0..=read / OPERATION {
+                    worker.spend();
+                }
+                Some(read)
+            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                self.answers.store(UNSUPPORTED, Ordering::Relaxed);
+                None
+            }
+            // Whatever is wrong, the other way comes upon it too, and says it in std's words.
+            Err(_) => None,
+        }
+    }
+
+    fn answers(&self, file: &std::fs::File) -> bool {
+        match self.answers.load(Ordering::Relaxed) {
+            UNKNOWN => self.ask(file),
+            answer => answer == SUPPORTED,
+        }
+    }
+
+    #[cold]
+    fn ask(&self, file: &std::fs::File) -> bool {
+        let direct = rustix::fs::fcntl_getfl(file.as_fd()).map_or(true, |flags| flags.contains(OFlags::DIRECT));
+        let answers = !direct && kernel_answers();
+        self.answers.store(if answers { SUPPORTED } else { UNSUPPORTED }, Ordering::Relaxed);
+        answers
+    }
+}
+
+/// The part of a buffer that is read at once.
+pub(super) fn at_once(buffer: &mut [u8]) -> &mut [u8] {
+    let length = buffer.len().min(AT_ONCE);
+    &mut buffer[..length]
+}
+
+/// How many of the buffers, from the first on, are read at once: none when the first alone is too long.
+pub(super) fn all_at_once(buffers: &[IoSliceMut<'_>]) -> usize {
+    let mut total = 0_usize;
+    buffers
+        .iter()
+        .take_while(|buffer| {
+            total = total.saturating_add(buffer.len());
+            total <= AT_ONCE
+        })
+        .count()
+}
+
+/// Whether this kernel's answers are right.
+fn kernel_answers() -> bool {
+    static ANSWERS: OnceLock<bool> = OnceLock::new();
+    *ANSWERS.get_or_init(|| {
+        let system = rustix::system::uname();
+        !has_early_ends(&system.release().to_string_lossy())
+    })
+}
+
+/// Whether a release of Linux may report the end of a file before its end.
+fn has_early_ends(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let (major, minor) = (numbers.next(), numbers.next());
+    major == Some("5") && matches!(minor, Some("9" | "10"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_kernels_with_the_bug_are_told_from_the_others() {
+        for release in ["5.9.0", "5.9.16-1-amd64", "5.10.0-28-cloud", "5.10-rc3", "5.10"] {
+            assert!(has_early_ends(release), "{release}");
+        }
+        for release in ["5.8.18", "5.11.0", "5.100.1", "4.9.0", "6.10.3", "6.18.44-v595", "15.9", ""] {
+            assert!(!has_early_ends(release), "{release}");
+        }
+    }
+
+    #[test]
+    fn vectored_reads_take_whole_buffers_up_to_the_limit() {
+        let count = |lengths: &[usize]| {
+            let mut memory: Vec<Vec<u8>> = lengths.iter().map(|length| vec![0; *length]).collect();
+            let buffers: Vec<_> = memory.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+            all_at_once(&buffers)
+        };
+        assert_eq!(count(&[]), 0);
+        assert_eq!(count(&[0, 10]), 2);
+        assert_eq!(count(&[AT_ONCE, 0, 1]), 2);
+        assert_eq!(count(&[AT_ONCE + 1, 1]), 0);
+        assert_eq!(count(&[1, AT_ONCE, 1]), 1);
+    }
+}

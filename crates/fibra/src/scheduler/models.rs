@@ -1,0 +1,615 @@
+//! The hand-offs between threads, model-checked: every interleaving of a few steps, with every value that the memory model allows a
+//! load to see. (loom; Norris and Demsky, *CDSChecker*, OOPSLA 2013.)
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p fibra --lib --release models
+//! ```
+//!
+//! A context that sleeps waits on a condition variable here, so a wake-up that is lost is a deadlock, which loom reports. Each model
+//! names the mutations of the protocol that it has been seen to catch.
+
+use super::core::{Core, Phase};
+use super::join_word::{Finish, JoinWord};
+use super::mailbox::{Mailbox, Ring};
+use super::shared::{Shared, count};
+use super::state::{Mode, Prepare, Reason, Signal, State, Wake};
+use super::task::{Kind, Settings, TaskPtr, new_task};
+use crate::scope::ScopeState;
+use crate::spawn::JoinHandle;
+use fibra_driver::{Driver, Notifier, Token};
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use std::sync::{Arc as StdArc, OnceLock};
+
+/// Counts, and lets one thread wait for the count.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    rung: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Bell {
+    pub(super) fn ring(&self) {
+        *self.rung.lock().unwrap() += 1;
+        self.changed.notify_one();
+    }
+
+    /// Waits until it has been rung, and forgets that; how often it was.
+    fn wait(&self) -> usize {
+        let mut rung = self.rung.lock().unwrap();
+        while *rung == 0 {
+            rung = self.changed.wait(rung).unwrap();
+        }
+        std::mem::take(&mut *rung)
+    }
+
+    /// How often it has been rung since it was last waited for.
+    fn rung(&self) -> usize {
+        *self.rung.lock().unwrap()
+    }
+}
+
+// --- The parking word ------------------------------------------------------------------------------------------------------------
+
+/// A coroutine and the run queue of its worker, in which it may be once at the most.
+#[derive(Default)]
+struct Context {
+    state: State,
+    queue: Bell,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State::new()
+    }
+}
+
+impl Context {
+    fn signal(&self, signal: Signal) {
+        if self.state.wake(signal) == Wake::Enqueue {
+            self.queue.ring();
+        }
+    }
+
+    fn park(&self, mode: Mode) -> Reason {
+        match self.state.prepare(mode) {
+            Prepare::Ready(reason) => reason,
+            Prepare::Sleep => {
+                assert_eq!(self.queue.wait(), 1, "queued once for each sleep");
+                self.state.reason()
+            }
+        }
+    }
+
+    /// Nothing is on its way to the context any more.
+    fn assert_quiet(&self) {
+        assert_eq!(self.queue.rung(), 0, "queued without a sleep");
+        assert_eq!(self.state.prepare(Mode::default()), Prepare::Sleep, "a wake-up was left behind");
+    }
+}
+
+const CANCEL: Mode = Mode { token: false, cancel: true, kill: false, put_off: false };
+const TOKEN: Mode = Mode { token: true, cancel: false, kill: false, put_off: false };
+const PUT_OFF: Mode = Mode { token: false, cancel: false, kill: false, put_off: true };
+
+/// A wait queue with room for one: whether the context is in it.
+struct Place(AtomicBool);
+
+impl Place {
+    fn taken() -> Place {
+        Place(AtomicBool::new(true))
+    }
+
+    /// Takes the context out; whether it was there.
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Waits in `place` as every primitive does: who is told to leave takes itself out, and waits for the wake-up if it has been taken out already.
+fn wait_in(place: &Place, context: &Context, mode: Mode) -> Reason {
+    let reason = context.park(mode);
+    if reason != Reason::Woken && !place.take() {
+        assert_eq!(context.park(Mode::default()), Reason::Woken);
+        return Reason::Woken;
+    }
+    reason
+}
+
+fn wake_from(place: &Place, context: &Context) {
+    if place.take() {
+        context.signal(Signal::Wake);
+    }
+}
+
+/// Caught: a `prepare` that stores instead of exchanging (a wake-up in between is lost); a `wake` that leaves `PARKED` set (queued twice, or the reason seen too
+/// early); a `wake` that leaves no bit when nobody sleeps (lost).
+#[test]
+fn a_wake_up_ends_one_sleep_whichever_comes_first() {
+    loom::model(|| {
+        let context = Arc::new(Context::default());
+        let data = Arc::new(UnsafeCell::new(0));
+        let waker = thread::spawn({
+            let (context, data) = (Arc::clone(&context), Arc::clone(&data));
+            move || {
+                data.with_mut(|data| unsafe { *data = 1 });
+                context.signal(Signal::Wake);
+            }
+        });
+        assert_eq!(context.park(Mode::default()), Reason::Woken);
+        // What the waker did before is seen after.
+        assert_eq!(data.with(|data| unsafe { *data }), 1);
+        waker.join().unwrap();
+        context.assert_quiet();
+    });
+}
+
+/// Caught: `Timeout` that leaves a bit (a later wait ends early); `ends` that does not ask for `PARKED` (queued twice); a `leave` that does not wait for the wake-up
+/// that is on its way (left behind).
+#[test]
+fn of_a_wake_up_and_a_timeout_one_counts() {
+    loom::model(|| {
+        let context = Arc::new(Context::default());
+        let place = Arc::new(Place::taken());
+        let waker = thread::spawn({
+            let (context, place) = (Arc::clone(&context), Arc::clone(&place));
+            move || wake_from(&place, &context)
+        });
+        let timer = thread::spawn({
+            let context = Arc::clone(&context);
+            move || context.signal(Signal::Timeout)
+        });
+        // A timer fires for a sleep that has begun; here it may be early, and then the wait has no limit.
+        let reason = wait_in(&place, &context, Mode::default());
+        waker.join().unwrap();
+        timer.join().unwrap();
+        assert_ne!(reason, Reason::Cancelled);
+        context.assert_quiet();
+    });
+}
+
+/// Caught: a `Cancel` that leaves no bit when nobody sleeps, or whose bit `prepare` does not look at (never delivered); one that ends sleeps which
+/// do not ask for it; `pending` that prefers it to `WAKE`.
+#[test]
+fn a_request_to_stop_is_sticky_and_loses_no_wake_up() {
+    loom::model(|| {
+        let context = Arc::new(Context::default());
+        let place = Arc::new(Place::taken());
+        let waker = thread::spawn({
+            let (context, place) = (Arc::clone(&context), Arc::clone(&place));
+            move || wake_from(&place, &context)
+        });
+        let canceller = thread::spawn({
+            let context = Arc::clone(&context);
+            move || context.signal(Signal::Cancel)
+        });
+        wait_in(&place, &context, CANCEL);
+        waker.join().unwrap();
+        canceller.join().unwrap();
+        // It is met again at each wait that listens to it, and at no other.
+        assert_eq!(context.park(CANCEL), Reason::Cancelled);
+        assert_eq!(context.park(CANCEL), Reason::Cancelled);
+        context.state.clear_cancel();
+        context.assert_quiet();
+    });
+}
+
+/// Everything at once, in as many interleavings as a few preemptions make.
+#[test]
+fn wake_up_timeout_token_and_request_to_stop_may_come_together() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let context = Arc::new(Context::default());
+        let place = Arc::new(Place::taken());
+        let waker = thread::spawn({
+            let (context, place) = (Arc::clone(&context), Arc::clone(&place));
+            move || wake_from(&place, &context)
+        });
+        let canceller = thread::spawn({
+            let context = Arc::clone(&context);
+            move || {
+                context.signal(Signal::Token);
+                context.signal(Signal::Cancel);
+            }
+        });
+        let timer = thread::spawn({
+            let context = Arc::clone(&context);
+            move || context.signal(Signal::Timeout)
+        });
+        wait_in(&place, &context, CANCEL);
+        for thread in [waker, canceller, timer] {
+            thread.join().unwrap();
+        }
+        assert_eq!(context.park(TOKEN), Reason::Woken, "nobody has taken the token");
+        assert_eq!(context.park(CANCEL), Reason::Cancelled);
+        context.assert_quiet();
+    });
+}
+
+/// Caught: a token that is dropped when nobody sleeps; one that ends a sleep and stays as well; relaxed exchanges (the flag is not seen).
+#[test]
+fn unpark_publishes_what_came_before_it() {
+    loom::model(|| {
+        let context = Arc::new(Context::default());
+        let flag = Arc::new(AtomicBool::new(false));
+        let others: Vec<_> = (0..2)
+            .map(|which| {
+                let (context, flag) = (Arc::clone(&context), Arc::clone(&flag));
+                thread::spawn(move || {
+                    if which == 0 {
+                        flag.store(true, Ordering::Relaxed);
+                    }
+                    context.signal(Signal::Token);
+                })
+            })
+            .collect();
+        let mut parked = 0;
+        while !flag.load(Ordering::Relaxed) {
+            assert_eq!(context.park(TOKEN), Reason::Woken);
+            parked += 1;
+        }
+        assert!(parked <= 2, "a token is used once");
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+}
+
+/// Caught: `allow` that does not look at what has come already (never delivered); that queues although somebody else has (twice); that stores instead of exchanging.
+#[test]
+fn a_request_that_was_put_off_is_delivered_once() {
+    loom::model(|| {
+        let context = Arc::new(Context::default());
+        let canceller = thread::spawn({
+            let context = Arc::clone(&context);
+            move || context.signal(Signal::Cancel)
+        });
+        let reason = match context.state.prepare(PUT_OFF) {
+            Prepare::Ready(reason) => reason,
+            Prepare::Sleep => {
+                // The worker, on the same thread.
+                if context.state.allow(CANCEL) == Wake::Enqueue {
+                    context.queue.ring();
+                }
+                assert_eq!(context.queue.wait(), 1);
+                context.state.reason()
+            }
+        };
+        assert_eq!(reason, Reason::Cancelled);
+        canceller.join().unwrap();
+        context.assert_quiet();
+    });
+}
+
+/// Caught: `allow` on a context that has been woken (queued twice, or the word says that it sleeps while it runs).
+#[test]
+fn what_was_put_off_does_not_disturb_a_wake_up() {
+    loom::model(|| {
+        let context = Arc::new(Context::default());
+        let waker = thread::spawn({
+            let context = Arc::clone(&context);
+            move || context.signal(Signal::Wake)
+        });
+        if context.state.prepare(PUT_OFF) == Prepare::Sleep {
+            assert_eq!(context.state.allow(CANCEL), Wake::Nothing);
+            assert_eq!(context.queue.wait(), 1);
+            assert_eq!(context.state.reason(), Reason::Woken);
+        }
+        waker.join().unwrap();
+        context.assert_quiet();
+    });
+}
+
+// --- The join word ---------------------------------------------------------------------------------------------------------------
+
+/// A task's result, and how often it has been dropped.
+struct Outcome {
+    join: JoinWord,
+    result: UnsafeCell<Option<u32>>,
+    gone: AtomicUsize,
+}
+
+impl Outcome {
+    fn new() -> Outcome {
+        Outcome { join: JoinWord::new(), result: UnsafeCell::new(None), gone: AtomicUsize::new(0) }
+    }
+
+    fn finish(&self, waiter: &Context) {
+        self.result.with_mut(|result| unsafe { *result = Some(7) });
+        match self.join.finish() {
+            Finish::Nobody => {}
+            Finish::Wake(token) => {
+                assert_eq!(token, WAITER);
+                waiter.signal(Signal::Wake);
+            }
+            Finish::Drop => self.take(),
+        }
+    }
+
+    /// loom sees to it that nobody else touches the result meanwhile.
+    fn take(&self) {
+        let taken = self.result.with_mut(|result| unsafe { (*result).take() });
+        assert_eq!(taken, Some(7));
+        self.gone.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+const WAITER: Token = Token(64);
+
+/// Caught: `finish` that does not tell of the waiter (deadlock); `wait` that overwrites `DONE` (deadlock); `finish` without release, or `wait` without acquire (a race for
+/// the result).
+#[test]
+fn who_joins_has_the_result() {
+    loom::model(|| {
+        let outcome = Arc::new(Outcome::new());
+        let waiter = Arc::new(Context::default());
+        let finisher = thread::spawn({
+            let (outcome, waiter) = (Arc::clone(&outcome), Arc::clone(&waiter));
+            move || outcome.finish(&waiter)
+        });
+        if !outcome.join.is_done() && outcome.join.wait(WAITER) {
+            assert_eq!(waiter.park(Mode::default()), Reason::Woken);
+        }
+        outcome.take();
+        finisher.join().unwrap();
+        assert_eq!(outcome.gone.load(Ordering::Relaxed), 1);
+        waiter.assert_quiet();
+    });
+}
+
+/// Caught: `detach` that stores (dropped by nobody); `finish` that takes `DETACHED` for a token; relaxed orders (a race for the result).
+#[test]
+fn a_result_is_dropped_once_by_the_handle_or_by_the_task() {
+    loom::model(|| {
+        let outcome = Arc::new(Outcome::new());
+        let finisher = thread::spawn({
+            let outcome = Arc::clone(&outcome);
+            move || outcome.finish(&Context::default())
+        });
+        if outcome.join.detach() {
+            outcome.take();
+        }
+        finisher.join().unwrap();
+        assert_eq!(outcome.gone.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// Caught: `leave` that says yes when the finisher has the token (the wake-up is left behind); that overwrites `DONE` (never dropped).
+#[test]
+fn who_stops_joining_leaves_nothing_behind() {
+    loom::model(|| {
+        let outcome = Arc::new(Outcome::new());
+        let waiter = Arc::new(Context::default());
+        let finisher = thread::spawn({
+            let (outcome, waiter) = (Arc::clone(&outcome), Arc::clone(&waiter));
+            move || outcome.finish(&waiter)
+        });
+        let timer = thread::spawn({
+            let waiter = Arc::clone(&waiter);
+            move || waiter.signal(Signal::Cancel)
+        });
+        let mut ended = true;
+        if outcome.join.wait(WAITER) && waiter.park(CANCEL) != Reason::Woken {
+            ended = !outcome.join.leave(WAITER);
+            if ended {
+                assert_eq!(waiter.park(Mode::default()), Reason::Woken);
+            }
+        }
+        // As `JoinHandle::join` when it is cancelled: it drops the handle.
+        if ended || outcome.join.detach() {
+            outcome.take();
+        }
+        finisher.join().unwrap();
+        timer.join().unwrap();
+        assert_eq!(outcome.gone.load(Ordering::Relaxed), 1);
+        waiter.assert_quiet();
+    });
+}
+
+// --- Tasks, handles and OS threads as they are -----------------------------------------------------------------------------------
+
+/// Drops are counted by loom: an `Arc` that is left over fails the model, one that is dropped twice as well.
+fn job(result: Arc<()>) -> (TaskPtr, JoinHandle<Arc<()>>) {
+    let settings = Settings { kind: Some(Kind::Job), ..Settings::default() };
+    let task = unsafe { new_task(settings, 1, move || result) };
+    let handle = JoinHandle::new(task.clone());
+    (task.into_ptr(), handle)
+}
+
+fn make(task: TaskPtr) {
+    unsafe {
+        task.run(None);
+        drop(task.into_ref());
+    }
+}
+
+/// Caught: a waker of an OS thread that holds no reference to it (used after it was freed: run under valgrind).
+#[test]
+fn a_thread_joins_a_job() {
+    loom::model(|| {
+        let (task, handle) = job(Arc::new(()));
+        let pool = thread::spawn(move || make(task));
+        assert!(handle.join().is_ok());
+        pool.join().unwrap();
+    });
+}
+
+/// Caught: a handle that drops the result whether or not the task has ended; a job that does so whether or not there is a handle.
+#[test]
+fn a_detached_job_drops_its_result() {
+    loom::model(|| {
+        let (task, handle) = job(Arc::new(()));
+        let pool = thread::spawn(move || make(task));
+        drop(handle);
+        pool.join().unwrap();
+    });
+}
+
+/// Caught: `leave` that wakes before the last has left (the data race below); that does not wake (deadlock); `wait` that looks before it takes the lock (deadlock).
+#[test]
+fn a_scope_waits_for_its_last_child() {
+    loom::model(|| {
+        let scope = StdArc::new(ScopeState::default());
+        let borrowed = Arc::new([UnsafeCell::new(0), UnsafeCell::new(0)]);
+        let children: Vec<_> = (0..2)
+            .map(|which| {
+                scope.enter();
+                let (scope, borrowed) = (StdArc::clone(&scope), Arc::clone(&borrowed));
+                thread::spawn(move || {
+                    borrowed[which].with_mut(|data| unsafe { *data = 1 });
+                    scope.leave();
+                })
+            })
+            .collect();
+        scope.wait();
+        for data in &*borrowed {
+            assert_eq!(data.with(|data| unsafe { *data }), 1);
+        }
+        children.into_iter().for_each(|child| child.join().unwrap());
+    });
+}
+
+// --- Mailbox and sleep of a worker -----------------------------------------------------------------------------------------------
+
+/// Caught: `lie_down` that does not look for mail, or looks before it says that it sleeps (deadlock), or says so with a store; `send` that rings first.
+#[test]
+fn no_letter_is_slept_over() {
+    loom::model(|| {
+        let mailbox = Arc::new(Mailbox::new());
+        let bell = Arc::new(Bell::default());
+        let senders: Vec<_> = (0..2)
+            .map(|letter| {
+                let (mailbox, bell) = (Arc::clone(&mailbox), Arc::clone(&bell));
+                thread::spawn(move || {
+                    if mailbox.send(letter) == Ring::Yes {
+                        bell.ring();
+                    }
+                })
+            })
+            .collect();
+        let (mut letters, mut read, mut rung) = (Vec::new(), 0, 0);
+        while read < 2 {
+            if mailbox.is_full() {
+                mailbox.take(&mut letters);
+                read += letters.drain(..).count();
+            } else if mailbox.lie_down() {
+                let rings = bell.wait();
+                assert_eq!(rings, 1, "one ring a sleep");
+                rung += rings;
+                mailbox.get_up();
+            } else {
+                thread::yield_now();
+            }
+        }
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        assert!(rung + bell.rung() <= 2);
+    });
+}
+
+/// The workers of a runtime, without their threads.
+fn core(workers: usize) -> StdArc<Core> {
+    static NOTIFIER: OnceLock<Notifier> = OnceLock::new();
+    let notifier = NOTIFIER.get_or_init(|| Driver::epoll().unwrap().notifier());
+    let workers = (0..workers).map(|_| StdArc::new(Shared::new(notifier.clone()))).collect();
+    StdArc::new(Core::new(workers, 0, "none", None, None))
+}
+
+/// Something to be counted; it is never looked into.
+fn unstarted() -> TaskPtr {
+    unsafe { TaskPtr::from_token(Token(64)) }
+}
+
+/// As `Worker::run`, as far as it concerns sleep: until `got` tasks that have not started have been taken, from itself or others.
+fn work_until(core: &Core, index: usize, got: usize) {
+    let shared = &core.workers[index];
+    let mut taken = 0;
+    loop {
+        taken += std::iter::from_fn(|| shared.pop_unstarted()).count();
+        taken += core.workers.iter().map(|victim| if StdArc::ptr_eq(victim, shared) { 0 } else { victim.steal().len() }).sum::<usize>();
+        if taken == got {
+            return;
+        }
+        if !shared.lie_down() {
+            core.end_search();
+            thread::yield_now();
+            continue;
+        }
+        if core.watch_end(shared) == Phase::Killing || core.backlog_besides(index) {
+            shared.mailbox.get_up();
+            core.end_search();
+            thread::yield_now();
+            continue;
+        }
+        shared.bell.wait();
+        shared.mailbox.get_up();
+        core.end_search();
+    }
+}
+
+/// Caught: a worker that does not look at its own backlog once it has said that it sleeps; a sender that rings before it has placed the task.
+#[test]
+fn a_task_that_is_sent_to_a_worker_is_not_slept_over() {
+    loom::model(|| {
+        let core = core(1);
+        let sender = thread::spawn({
+            let core = StdArc::clone(&core);
+            move || {
+                core.workers[0].push_unstarted(unstarted()).unwrap();
+                core.workers[0].rouse();
+            }
+        });
+        work_until(&core, 0, 1);
+        sender.join().unwrap();
+    });
+}
+
+/// Two workers that do not get round to what they have spawned, and an idle one.
+///
+/// Caught: a thief that ends the search after it has looked instead of before; a spawner that leaves the search on when nobody was asleep
+/// any more; one that then does not look again; a worker that does not look at the others' backlog once it has said that it sleeps.
+#[test]
+fn an_idle_worker_finds_what_others_do_not_get_round_to() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let core = core(3);
+        let spawners: Vec<_> = (0..2)
+            .map(|index| {
+                let core = StdArc::clone(&core);
+                thread::spawn(move || {
+                    core.workers[index].push_unstarted(unstarted()).unwrap();
+                    core.wake_a_thief(index);
+                })
+            })
+            .collect();
+        work_until(&core, 2, 2);
+        spawners.into_iter().for_each(|spawner| spawner.join().unwrap());
+    });
+}
+
+/// Caught: without the fence in `watch_end` or in `all_done`, or with a worker that does not look before it sleeps, the end is missed (deadlock).
+#[test]
+fn the_end_of_the_last_task_is_seen() {
+    loom::model(|| {
+        let core = core(2);
+        let workers: Vec<_> = (0..2)
+            .map(|index| {
+                count(&core.workers[index].spawned);
+                let core = StdArc::clone(&core);
+                thread::spawn(move || {
+                    let shared = &core.workers[index];
+                    core.note_end(shared, false);
+                    // It has nothing more to do, and goes to sleep.
+                    if shared.lie_down() {
+                        let _ = core.watch_end(shared);
+                    }
+                })
+            })
+            .collect();
+        core.drain();
+        core.wait_until_done();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert!(core.all_done());
+    });
+}
