@@ -24,6 +24,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/cancel.rs",
     "crates/fibra/src/context.rs",
     "crates/fibra/src/scheduler/core.rs",
+    "crates/fibra/src/scheduler/models.rs",
     "crates/fibra/src/scheduler/park.rs",
     "crates/fibra/src/scheduler/runtime.rs",
     "crates/fibra/src/scheduler/task.rs",

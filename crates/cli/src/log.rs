@@ -8,9 +8,9 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// When the filter is not one.
 pub(crate) fn install(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|error| format!("--log '{filter}' is no filter: {error}; try 'info' or 'info,fibra_serve=debug'"))?;
+    let filter = EnvFilter::builder().parse(filter).map_err(|error| {
+        format!("--log '{filter}' is no filter: {error}; try 'info' or 'info,fibra_serve=debug'")
+    })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

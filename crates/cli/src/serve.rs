@@ -172,7 +172,9 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     match text.to_socket_addrs().map(|mut addresses| addresses.next()) {
         Ok(Some(address)) => Ok(address),
         Ok(None) => Err(format!("'{text}' has no address")),
-        Err(error) => Err(format!("'{text}' is no address to listen on: {error}; try 127.0.0.1:8080 or :8080")),
+        Err(error) => {
+            Err(format!("'{text}' is no address to listen on: {error}; try 127.0.0.1:8080 or :8080"))
+        }
     }
 }
 

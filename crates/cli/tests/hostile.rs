@@ -109,7 +109,9 @@ fn connections_beyond_the_limit_wait_and_are_served_later() {
 #[test]
 fn running_out_of_descriptors_is_told_once_and_gets_over() {
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -n 40; exec \"$0\" serve 127.0.0.1:0 --workers 1"]).arg(program().get_program());
+    command
+        .args(["-c", "ulimit -n 40; exec \"$0\" serve 127.0.0.1:0 --workers 1"])
+        .arg(program().get_program());
     let server = Server::start_with(command);
     let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
     assert_eq!(get(&mut clients[0], "/").unwrap().0, 200, "those that were accepted go on");
@@ -193,7 +195,9 @@ fn misbehave(server: &Server, random: &mut Random) {
         }
         // A mutated request.
         _ => {
-            let mut request = b"GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n".to_vec();
+            let mut request =
+                b"GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n"
+                    .to_vec();
             for _ in 0..=random.below(4) {
                 let at = random.below(request.len() as u64) as usize;
                 request[at] = random.next() as u8;

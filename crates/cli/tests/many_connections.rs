@@ -50,7 +50,8 @@ fn ten_thousand_connections_are_served_by_one_worker_and_leave_nothing() {
     let mut streams: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
     p99(&mut streams, 20);
     let few = p99(&mut streams, 20);
-    let (memory, tables, descriptors) = (server.memory("VmRSS"), server.memory("VmPTE"), server.descriptors());
+    let (memory, tables, descriptors) =
+        (server.memory("VmRSS"), server.memory("VmPTE"), server.descriptors());
 
     streams.extend((100..count).map(|_| server.connect()));
     for (number, stream) in streams.iter_mut().enumerate() {

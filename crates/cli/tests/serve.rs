@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 #[test]
 fn a_hello_page_is_all_there_is_without_a_root() {
     let server = Server::start(&[]);
-    assert!(server.banner.contains("model coroutine") && server.banner.contains("worker"), "{}", server.banner);
+    assert!(
+        server.banner.contains("model coroutine") && server.banner.contains("worker"),
+        "{}",
+        server.banner
+    );
     let mut client = server.connect();
     let (status, body) = get(&mut client, "/").unwrap();
     assert_eq!(status, 200);
@@ -81,10 +85,14 @@ fn a_mistake_on_the_command_line_is_told_and_fails() {
         assert!(told.contains(expected), "{arguments:?}: {told}");
         assert!(!told.contains("panicked"), "{arguments:?}: {told}");
     }
-    for (variable, value) in [("FIBRA_WORKERS", "many"), ("FIBRA_STACK_SIZE", "1"), ("FIBRA_DRIVER", "magic")] {
+    for (variable, value) in [("FIBRA_WORKERS", "many"), ("FIBRA_STACK_SIZE", "1"), ("FIBRA_DRIVER", "magic")]
+    {
         let output = program().args(["serve", "127.0.0.1:0"]).env(variable, value).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && told.contains(variable) && told.contains(value), "{variable}: {told}");
+        assert!(
+            !output.status.success() && told.contains(variable) && told.contains(value),
+            "{variable}: {told}"
+        );
     }
 }
 

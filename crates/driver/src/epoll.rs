@@ -14,13 +14,13 @@
 use crate::op::{Attempt, Operation, closed_error};
 use crate::prefetch::prefetch;
 use crate::source::{Enlist, Ready, State};
+use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::{Completion, Source, Start, Token};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// The key of the notifier's eventfd; no table is that long.
@@ -76,6 +76,12 @@ pub(crate) struct Registration {
 impl Registration {
     fn is_live(&self) -> bool {
         !self.shared.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether it is with this driver.
+    #[cfg(all(test, loom))]
+    pub(crate) fn is_with(&self, driver: &Epoll) -> bool {
+        Arc::ptr_eq(&self.shared, &driver.shared)
     }
 
     pub(crate) fn retire(self) {

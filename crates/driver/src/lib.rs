@@ -28,9 +28,12 @@
 #![warn(missing_docs)]
 
 pub mod epoll;
+#[cfg(all(test, loom))]
+mod models;
 pub mod op;
-mod prefetch;
+pub mod prefetch;
 mod source;
+mod sync;
 
 pub use epoll::{Epoll, Notifier};
 pub use op::{Attempt, Operation};

@@ -3,7 +3,7 @@
 
 /// Fetches the cache line at `address`, if this architecture has an instruction for it. Any address is allowed.
 #[inline(always)]
-pub(crate) fn prefetch<T>(address: *const T) {
+pub fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect but on caches, and never faults.
     unsafe {

@@ -33,13 +33,13 @@
 
 use crate::epoll::Registration;
 use crate::op::{Attempt, Operation, closed_error};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::{Direction, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// A descriptor's state, shared by all handles to one open file (clones share it).
@@ -156,13 +156,23 @@ impl Queue {
 }
 
 impl Side {
-    const fn new() -> Side {
+    fn new() -> Side {
         Side {
             edges: AtomicU32::new(0),
             drained: AtomicU32::new(u32::MAX),
             hung_up: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
         }
+    }
+
+    /// One edge more. Under the lock of `waiters`, so that no exchange is needed.
+    #[inline]
+    fn count_edge(&self) {
+        #[cfg(not(loom))]
+        self.edges.store(self.edges.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        // loom keeps track of the last access only: the load would hide those of the waiters, which must come in every order with the store.
+        #[cfg(loom)]
+        self.edges.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -404,7 +414,7 @@ impl State {
             if hung_up {
                 side.hung_up.store(true, Ordering::Release);
             }
-            side.edges.store(side.edges.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            side.count_edge();
             while let Some(token) = self.pop_locked(&mut waiters, direction) {
                 wake(token);
                 // After a hang-up nobody blocks any more, and an error may be anybody's: all may go.
@@ -433,7 +443,7 @@ impl State {
         let mut taken = Vec::new();
         for direction in [Direction::Read, Direction::Write] {
             let side = self.side(direction);
-            side.edges.store(side.edges.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+            side.count_edge();
             while let Some(token) = self.pop_locked(&mut waiters, direction) {
                 taken.push(token);
             }

@@ -62,7 +62,12 @@ fn wait_to_receive(driver: &mut Driver, source: &Source, fd: &impl AsFd, token: 
 }
 
 /// Runs an operation to its end.
-fn complete<O: Operation>(driver: &mut Driver, source: &Source, fd: &impl AsFd, mut op: O) -> std::io::Result<O::Output> {
+fn complete<O: Operation>(
+    driver: &mut Driver,
+    source: &Source,
+    fd: &impl AsFd,
+    mut op: O,
+) -> std::io::Result<O::Output> {
     loop {
         match driver.start(source, fd.as_fd(), &mut op, Token(7)) {
             Start::Done { result, pass } => {
@@ -117,7 +122,10 @@ fn waiter_who_leaves_something_behind_names_the_next() {
     let started = start(&mut driver, &source, &stream, op::Receive::stream(&mut [0]), 1);
     assert!(matches!(started, Start::Done { result: Ok(1), pass: Some(Token(2)) }));
     let started = start(&mut driver, &source, &stream, op::Receive::stream(&mut [0, 0]), 2);
-    assert!(matches!(started, Start::Done { result: Ok(2), pass: None }), "the buffer was full, and nothing is left");
+    assert!(
+        matches!(started, Start::Done { result: Ok(2), pass: None }),
+        "the buffer was full, and nothing is left"
+    );
     assert_eq!(wait(&mut driver, NOTHING), []);
 }
 
@@ -143,7 +151,11 @@ fn cancelled_token_does_not_come_back() {
     for token in 1..=3 {
         wait_to_receive(&mut driver, &source, &stream, token);
     }
-    assert_eq!(driver.cancel(&source, Direction::Write, Token(2)), Cancel::InFlight, "it does not wait to write");
+    assert_eq!(
+        driver.cancel(&source, Direction::Write, Token(2)),
+        Cancel::InFlight,
+        "it does not wait to write"
+    );
     assert_eq!(driver.cancel(&source, Direction::Read, Token(2)), Cancel::Removed);
     assert_eq!(driver.cancel(&source, Direction::Read, Token(1)), Cancel::Removed);
     peer.write_all(b"x").unwrap();
@@ -447,7 +459,8 @@ fn wait_can_be_asked_to_last_for_ages() {
 fn connect_reports_how_it_ended() {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     let mut driver = driver();
-    let socket = || socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+    let socket =
+        || socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let fd = socket();

@@ -20,7 +20,12 @@ fn seconds() -> Duration {
 }
 
 /// Reads to the end of `stream`, whose events come out of another thread's driver; `woken` tells when.
-fn read_to_end(driver: &mut Driver, source: &Source, stream: &OwnedFd, woken: &mpsc::Receiver<Token>) -> usize {
+fn read_to_end(
+    driver: &mut Driver,
+    source: &Source,
+    stream: &OwnedFd,
+    woken: &mpsc::Receiver<Token>,
+) -> usize {
     let mut total = 0;
     loop {
         let mut buffer = [0; 64];

@@ -3,7 +3,7 @@
 //! The pool belongs to the process. It grows a thread at a time when a call finds no idle one, up to [`max_threads`]; beyond that calls
 //! wait in line. A thread that has been idle for ten seconds ends.
 //!
-//! Two ways in: [`spawn_blocking`] for a closure of its own, with a handle; and [`run`], inside the library, for a closure that borrows
+//! Two ways in: [`spawn_blocking`] for a closure of its own, with a handle; and `run`, inside the library, for a closure that borrows
 //! from its caller. The latter is a wait that neither a timeout nor a request to stop ends, because a thread of the pool is using
 //! the caller's memory until it says that it is done.
 //!
@@ -192,7 +192,9 @@ where
     unsafe fn call<F: FnOnce() -> T, T>(slot: *mut ()) {
         // SAFETY: the contract above.
         let slot = unsafe { &mut *slot.cast::<Slot<F, T>>() };
-        let Slot::Waiting(f) = std::mem::replace(slot, Slot::Running) else { unreachable!("a call is made once") };
+        let Slot::Waiting(f) = std::mem::replace(slot, Slot::Running) else {
+            unreachable!("a call is made once")
+        };
         *slot = Slot::Done(catch_unwind(AssertUnwindSafe(f)));
     }
 
@@ -206,6 +208,10 @@ where
     if start(borrowed) {
         // The pool's thread has the address of `slot`; it wakes us when it has written the result and will not touch it again.
         park::park_until_woken();
+        if let Some(worker) = Worker::here() {
+            // It may have been so quick that nobody else has had a turn.
+            worker.spend();
+        }
     } else {
         // SAFETY: no thread has the call, so the slot is ours alone.
         unsafe { call::<F, T>((&raw mut slot).cast()) };
@@ -308,7 +314,8 @@ impl Pool {
                     return self.end(queue);
                 }
                 let idle = Duration::from_millis(IDLE.load(Ordering::Relaxed));
-                let (guard, timeout) = self.work.wait_timeout(queue, idle).unwrap_or_else(PoisonError::into_inner);
+                let (guard, timeout) =
+                    self.work.wait_timeout(queue, idle).unwrap_or_else(PoisonError::into_inner);
                 queue = guard;
                 if queue.notified > 0 {
                     // Who notified has taken a thread off the idle: this one, whichever was meant.
@@ -329,5 +336,85 @@ impl Pool {
         if queue.calls.len() > queue.notified && queue.idle > 0 {
             self.notify(queue);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Runtime;
+    use std::sync::atomic::AtomicBool;
+
+    fn on_one_worker<T>(main: impl FnOnce() -> T) -> T {
+        Runtime::builder().workers(1).run(main).unwrap()
+    }
+
+    #[test]
+    fn a_borrowing_call_sees_and_changes_its_caller_s_memory_on_another_thread() {
+        on_one_worker(|| {
+            let here = thread::current().id();
+            let mut buffer = vec![1_u8; 100_000];
+            let (before, there) = run(|| {
+                let sum: u64 = buffer.iter().map(|byte| u64::from(*byte)).sum();
+                buffer.fill(7);
+                (sum, thread::current().id())
+            });
+            assert_eq!(before, 100_000);
+            assert!(buffer.iter().all(|byte| *byte == 7));
+            assert_ne!(there, here);
+            assert_ne!(run_apart(|| thread::current().id()), here);
+        });
+    }
+
+    #[test]
+    fn on_an_os_thread_the_call_is_made_in_place() {
+        let here = thread::current().id();
+        assert_eq!(run(|| thread::current().id()), here);
+        assert_eq!(run_apart(|| thread::current().id()), here);
+        // Also on a thread of the pool.
+        on_one_worker(|| assert!(run(|| thread::current().id() == run(|| thread::current().id()))));
+    }
+
+    #[test]
+    fn a_panic_in_a_call_comes_out_in_the_caller_and_its_memory_is_intact() {
+        on_one_worker(|| {
+            for wait in [run::<fn(), ()>, run_apart::<fn(), ()>] {
+                let caught = catch_unwind(|| wait(|| resume_unwind(Box::new(5_u8))));
+                assert_eq!(caught.unwrap_err().downcast_ref(), Some(&5_u8));
+            }
+            let mut buffer = vec![0; 10];
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                run(|| {
+                    buffer[0] = 1;
+                    resume_unwind(Box::new(()));
+                });
+            }));
+            assert!(caught.is_err());
+            assert_eq!(buffer, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        });
+    }
+
+    #[test]
+    fn others_run_while_a_call_is_made() {
+        on_one_worker(|| {
+            let over = Arc::new(AtomicBool::new(false));
+            let ending = Arc::clone(&over);
+            crate::spawn(move || ending.store(true, Ordering::Release));
+            // Ends because the other coroutine has its turn.
+            run(|| {
+                while !over.load(Ordering::Acquire) {
+                    thread::yield_now();
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn an_unpark_token_is_not_spent_on_a_call() {
+        on_one_worker(|| {
+            crate::current().unpark();
+            assert_eq!(run(|| 3), 3);
+            crate::park();
+        });
     }
 }

@@ -29,10 +29,10 @@
 use crate::net::UnixStream;
 use rustix::event::{PollFd, PollFlags};
 use signal_hook::SigId;
+use signal_hook::consts::FORBIDDEN;
 pub use signal_hook::consts::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
 };
-use signal_hook::consts::FORBIDDEN;
 use signal_hook::{flag, low_level};
 use std::io::{self, Read};
 use std::os::unix::net;

@@ -83,13 +83,15 @@ fn vectored_calls_use_all_their_buffers_in_order() {
             let (mut head, mut rest) = ([0_u8; 3], [0; 32]);
             let mut text = Vec::new();
             while text.len() < 12 {
-                let mut buffers = [IoSliceMut::new(&mut []), IoSliceMut::new(&mut head), IoSliceMut::new(&mut rest)];
+                let mut buffers =
+                    [IoSliceMut::new(&mut []), IoSliceMut::new(&mut head), IoSliceMut::new(&mut rest)];
                 let count = other.read_vectored(&mut buffers).unwrap();
                 text.extend(head.iter().chain(&rest).take(count).copied());
             }
             text
         });
-        let buffers = [IoSlice::new(b"in "), IoSlice::new(b""), IoSlice::new(b"pieces"), IoSlice::new(b"...")];
+        let buffers =
+            [IoSlice::new(b"in "), IoSlice::new(b""), IoSlice::new(b"pieces"), IoSlice::new(b"...")];
         assert_eq!(one.write_vectored(&buffers).unwrap(), 12);
         assert_eq!(reading.join().unwrap(), b"in pieces...");
     });

@@ -82,7 +82,9 @@ fn timeouts_are_kept_exactly_and_zero_is_refused() {
         one.set_read_timeout(Some(read)).unwrap();
         one.set_write_timeout(Some(write)).unwrap();
         assert_eq!((one.read_timeout().unwrap(), one.write_timeout().unwrap()), (Some(read), Some(write)));
-        for result in [one.set_read_timeout(Some(Duration::ZERO)), one.set_write_timeout(Some(Duration::ZERO))] {
+        for result in
+            [one.set_read_timeout(Some(Duration::ZERO)), one.set_write_timeout(Some(Duration::ZERO))]
+        {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidInput);
         }
         assert_eq!(one.read_timeout().unwrap(), Some(read), "a refused one changes nothing");

@@ -36,7 +36,8 @@ impl Server {
     }
 
     pub fn start_with(mut command: Command) -> Server {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut errors = child.stderr.take().expect("stderr is a pipe");
         let log = std::thread::spawn(move || {
             let mut log = String::new();
@@ -72,7 +73,8 @@ impl Server {
 
     /// A field of `/proc/PID/status` in bytes.
     pub fn memory(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server lives");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server lives");
         let line = status.lines().find(|line| line.starts_with(field)).expect("the field exists");
         line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("a number") * 1024
     }
@@ -134,10 +136,16 @@ pub fn answer(stream: &mut TcpStream) -> io::Result<(u16, Vec<u8>)> {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).map_err(|_| io::ErrorKind::InvalidData)?;
-    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let status = head
+        .split_whitespace()
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or(io::ErrorKind::InvalidData)?;
     let length = head
         .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().parse()))
+        .find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length:").map(|value| value.trim().parse())
+        })
         .and_then(Result::ok)
         .unwrap_or(0);
     let mut body = vec![0; length];

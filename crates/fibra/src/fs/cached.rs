@@ -2,13 +2,12 @@
 //!
 //! A trip to the pool costs many times what copying a few cached pages does. `preadv2(…, RWF_NOWAIT)` (Linux 4.14) copies what is there and
 //! answers `EAGAIN` where it would have to wait for the disk; then, and wherever it does not apply, the read goes to the pool.
-//! What it answers for, checked in the kernel's source (6.18):
+//! What it answers, on Linux 6.18:
 //!
-//! * Regular files and block devices of the usual local file systems, pipes and sockets: as above. `EAGAIN` also when the data is there
-//!   but a lock is taken.
-//! * Terminals, `/proc`, FUSE and others without the mode: `EOPNOTSUPP`. It is remembered.
-//! * With `O_DIRECT` it does wait for the disk, though not for locks: such files are not asked.
-//! * Linux 5.9 and 5.10 may answer 0 before the end of the file (BUGS in preadv2(2)): they are not asked.
+//! * Regular files of ext4 and the like, block devices, pipes, sockets: as above. `EAGAIN` also when the data is there but a lock is taken.
+//! * tmpfs, `/proc`, `/sys`, terminals, directories: `EOPNOTSUPP`. It is remembered.
+//! * With `O_DIRECT` it does wait for the disk (`__iomap_dio_rw`: every synchronous read does), so such files are not asked.
+//! * Linux 5.9 and 5.10 may answer 0 before the end of the file (BUGS in preadv2(2)): nothing is asked there.
 
 use super::position::Position;
 use crate::scheduler::worker::Worker;
@@ -19,7 +18,7 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// At most this much is copied in one read on the worker, some ten microseconds of its time. Longer reads come back short.
+/// At most this much is copied in one read on the worker, two to ten microseconds of its time. Longer reads come back short.
 const AT_ONCE: usize = 64 * 1024;
 
 /// So many bytes count as one operation when the coroutine's turn is measured.
@@ -56,8 +55,7 @@ impl Description {
             Some(_) => None,
         };
         // The highest offset stands for the file's position.
-        let result =
-            rustix::io::preadv2(file, buffers, offset.unwrap_or(u64::MAX), ReadWriteFlags::NOWAIT);
+        let result = rustix::io::preadv2(file, buffers, offset.unwrap_or(u64::MAX), ReadWriteFlags::NOWAIT);
         drop(position);
         match result {
             Ok(read) => {
@@ -84,7 +82,8 @@ impl Description {
 
     #[cold]
     fn ask(&self, file: &std::fs::File) -> bool {
-        let direct = rustix::fs::fcntl_getfl(file.as_fd()).map_or(true, |flags| flags.contains(OFlags::DIRECT));
+        let direct =
+            rustix::fs::fcntl_getfl(file.as_fd()).map_or(true, |flags| flags.contains(OFlags::DIRECT));
         let answers = !direct && kernel_answers();
         self.answers.store(if answers { SUPPORTED } else { UNSUPPORTED }, Ordering::Relaxed);
         answers
@@ -137,6 +136,18 @@ mod tests {
         for release in ["5.8.18", "5.11.0", "5.100.1", "4.9.0", "6.10.3", "6.18.44-v595", "15.9", ""] {
             assert!(!has_early_ends(release), "{release}");
         }
+    }
+
+    #[test]
+    fn a_file_that_bypasses_the_cache_is_not_asked_what_is_cached() {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).custom_flags(OFlags::DIRECT.bits().cast_signed());
+        // Not every file system can.
+        let Ok(direct) = options.open(file.path()) else { return };
+        assert!(!Description::default().answers(&direct));
+        assert_eq!(Description::default().answers(file.as_file()), kernel_answers());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 ///
 /// Reads first ask for what is in the page cache and copy that on the worker itself, at most 64 KiB at a time, which costs little
 /// more than std's read; only what has to come from the disk makes the trip. So reading a file's next few kilobytes is cheap, and so is reading
-/// a cached file whole with a buffer of any size. A write always makes the trip, tens of microseconds:
+/// a cached file whole with a buffer of any size. A write always makes the trip, about ten microseconds:
 /// collect small ones in a [`BufWriter`](io::BufWriter).
 ///
 /// Through `&File` and clones many contexts may use a file at once; they share its position, as ever. Those that read or write
@@ -190,7 +190,10 @@ impl File {
     }
 
     /// Makes a call that uses the file's position, where it may block.
-    fn at_position<T: Send>(&self, call: impl FnOnce(&std::fs::File) -> io::Result<T> + Send) -> io::Result<T> {
+    fn at_position<T: Send>(
+        &self,
+        call: impl FnOnce(&std::fs::File) -> io::Result<T> + Send,
+    ) -> io::Result<T> {
         run(|| {
             let _slow = self.description.position.slow();
             call(&self.std)
@@ -208,6 +211,9 @@ impl Read for &File {
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        // With nothing but empty ones at hand the answer would look like the end of the file.
+        let empty = buffers.iter().take_while(|buffer| buffer.is_empty()).count();
+        let buffers = &mut buffers[empty..];
         let whole = cached::all_at_once(buffers);
         if whole == 0 {
             // A short read into the first, or nothing at all.
@@ -264,7 +270,9 @@ impl Seek for &File {
         let mut file = &self.std;
         match to {
             // This is arithmetic; where the end is, a network file system may have to ask.
-            SeekFrom::Start(_) | SeekFrom::Current(_) if let Some(_quick) = self.description.position.quick() => {
+            SeekFrom::Start(_) | SeekFrom::Current(_)
+                if let Some(_quick) = self.description.position.quick() =>
+            {
                 file.seek(to)
             }
             _ => self.at_position(|mut file| file.seek(to)),

@@ -8,10 +8,10 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`file`] | the open file |
-//! | [`cached`] | reading on the worker itself what the page cache holds |
-//! | [`position`] | why a worker never waits behind a slow read of the same file |
-//! | [`open_options`], [`directory`] | how a file is opened; listing and making directories |
+//! | `file` | the open file |
+//! | `cached` | reading on the worker itself what the page cache holds |
+//! | `position` | why a worker never waits behind a slow read of the same file |
+//! | `open_options`, `directory` | how a file is opened; listing and making directories |
 //! | [`unix`] | what std has in `std::os::unix::fs` |
 //!
 //! ```

@@ -35,7 +35,7 @@ impl Position {
     pub(super) fn quick(&self) -> Option<Use<'_>> {
         let before = self.0.fetch_add(QUICK, Ordering::Acquire);
         let quick = Use { position: self, one: QUICK };
-        (before % QUICK == 0).then_some(quick)
+        before.is_multiple_of(QUICK).then_some(quick)
     }
 
     /// A use that may take its time, on a thread that may block.
@@ -91,7 +91,7 @@ mod tests {
                 let _slow = position.slow();
                 assert!(over.load(Ordering::Acquire), "the quick use was still there");
             });
-            while position.0.load(Ordering::Acquire) % QUICK == 0 {
+            while position.0.load(Ordering::Acquire).is_multiple_of(QUICK) {
                 thread::yield_now();
             }
             over.store(true, Ordering::Release);

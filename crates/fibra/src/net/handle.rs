@@ -46,7 +46,8 @@ impl<S: AsFd> Handle<S> {
             crate::scheduler::park::wake(token);
         }
         // A listener's mode is also its clones', whose accepts must not block their workers.
-        let accepted_from = self.source.is_shared() && rustix::net::sockopt::socket_acceptconn(fd) == Ok(true);
+        let accepted_from =
+            self.source.is_shared() && rustix::net::sockopt::socket_acceptconn(fd) == Ok(true);
         if !accepted_from {
             let _ = rustix::io::ioctl_fionbio(fd, self.source.is_nonblocking());
         }

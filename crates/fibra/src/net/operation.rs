@@ -41,14 +41,20 @@ pub(crate) fn run_for<O: Operation>(
         return try_once(source, fd, op);
     }
     match Worker::here() {
-        Some(worker) if let Some(token) = worker.token() => on_coroutine(worker, token, source, fd, op, timeout),
+        Some(worker) if let Some(token) = worker.token() => {
+            on_coroutine(worker, token, source, fd, op, timeout)
+        }
         _ => on_thread(source, fd, op, timeout),
     }
 }
 
 /// One attempt, for sockets that are not to wait.
 #[cold]
-pub(super) fn try_once<O: Operation>(source: &Source, fd: BorrowedFd<'_>, op: &mut O) -> io::Result<O::Output> {
+pub(super) fn try_once<O: Operation>(
+    source: &Source,
+    fd: BorrowedFd<'_>,
+    op: &mut O,
+) -> io::Result<O::Output> {
     if source.is_closed() {
         return Err(op::closed_error());
     }

@@ -85,7 +85,9 @@ impl UdpSocket {
     /// # Errors
     /// When none can be bound.
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<UdpSocket> {
-        each_address(address, |address| net::UdpSocket::bind(address).map(|socket| UdpSocket(Handle::new(socket))))
+        each_address(address, |address| {
+            net::UdpSocket::bind(address).map(|socket| UdpSocket(Handle::new(socket)))
+        })
     }
 
     fn adopt(socket: net::UdpSocket) -> UdpSocket {
@@ -152,7 +154,9 @@ impl UdpSocket {
     }
 }
 
-fn with_address((length, address): (usize, Option<rustix::net::SocketAddrAny>)) -> io::Result<(usize, SocketAddr)> {
+fn with_address(
+    (length, address): (usize, Option<rustix::net::SocketAddrAny>),
+) -> io::Result<(usize, SocketAddr)> {
     let address = address.and_then(|address| address.try_into().ok());
     let address = address.ok_or_else(|| io::Error::other("the packet's sender has no internet address"))?;
     Ok((length, address))

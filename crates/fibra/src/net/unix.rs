@@ -284,7 +284,8 @@ impl UnixDatagram {
         let deadline = self.0.source.timeout(Direction::Write).and_then(crate::time::deadline);
         loop {
             match try_once(&self.0.source, self.0.fd(), &mut op::SendTo::new(buffer, address)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.0.source.is_nonblocking() => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && !self.0.source.is_nonblocking() => {}
                 result => return result,
             }
             let receiver = UnixDatagram::unbound()?;

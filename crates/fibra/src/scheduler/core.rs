@@ -61,7 +61,8 @@ pub(crate) struct Core {
     killing_since: OnceLock<Instant>,
     /// How many tasks wait for a stack.
     starving: AtomicUsize,
-    starving_reported: AtomicBool,
+    /// Why the first of them had to.
+    starving_because: OnceLock<String>,
 }
 
 impl Core {
@@ -86,7 +87,7 @@ impl Core {
             on_done: Condvar::new(),
             killing_since: OnceLock::new(),
             starving: AtomicUsize::new(0),
-            starving_reported: AtomicBool::new(false),
+            starving_because: OnceLock::new(),
         }
     }
 
@@ -135,7 +136,9 @@ impl Core {
 
     /// When patience ends, for workers that sleep meanwhile.
     pub(crate) fn patience(&self) -> Option<Duration> {
-        self.killing_since.get().map(|since| (PATIENCE + Duration::from_millis(1)).saturating_sub(since.elapsed()))
+        self.killing_since
+            .get()
+            .map(|since| (PATIENCE + Duration::from_millis(1)).saturating_sub(since.elapsed()))
     }
 
     /// Whether every task has ended, daemons aside.
@@ -300,7 +303,7 @@ impl Core {
     #[cold]
     pub(crate) fn begin_starving(&self, error: &io::Error) {
         self.starving.fetch_add(1, Ordering::Relaxed);
-        if !self.starving_reported.swap(true, Ordering::Relaxed) {
+        if self.starving_because.set(error.to_string()).is_ok() {
             tracing::warn!(%error, "a coroutine waits for a stack until another has ended");
         }
     }
@@ -316,9 +319,10 @@ impl Core {
         if self.starving.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
+        let because = self.starving_because.get().map_or("out of memory", String::as_str);
         Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
-            "no memory for another coroutine's stack, and others wait for one already",
+            format!("{because} (other coroutines wait for a stack already)"),
         ))
     }
 

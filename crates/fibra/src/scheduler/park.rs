@@ -53,7 +53,7 @@ fn new_context() -> TaskPtr {
 }
 
 /// The context that is running: the coroutine, or else the OS thread.
-#[inline]
+#[inline(always)]
 pub(crate) fn with_current<R>(f: impl FnOnce(TaskPtr) -> R) -> R {
     match Worker::here().and_then(Worker::current) {
         Some(task) => f(task),
@@ -93,7 +93,7 @@ pub(super) fn all_requests(task: TaskPtr) -> Mode {
 }
 
 /// Sleeps until the primitive wakes this context, the deadline comes, or it is asked to stop.
-#[inline]
+#[inline(always)]
 pub(crate) fn park(deadline: Option<Instant>) -> Reason {
     with_current(|task| sleep(task, deadline, cancellable(task)))
 }
@@ -114,7 +114,7 @@ pub(crate) fn park_for_token(deadline: Option<Instant>) -> Reason {
     with_current(|task| sleep(task, deadline, Mode { token: true, ..cancellable(task) }))
 }
 
-#[inline]
+#[inline(always)]
 fn sleep(task: TaskPtr, deadline: Option<Instant>, mode: Mode) -> Reason {
     // SAFETY: the running context is alive.
     let header = unsafe { task.header() };

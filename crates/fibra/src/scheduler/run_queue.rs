@@ -91,6 +91,12 @@ impl RunQueue {
         self.ring[place]
     }
 
+    /// The task that comes after `count` others.
+    #[inline]
+    pub(crate) fn peek(&self, count: usize) -> Option<TaskPtr> {
+        if self.len() > count { self.ring[self.place(self.head.wrapping_add(count))] } else { None }
+    }
+
     /// Pushes a task and pops the next: what a yield does.
     #[inline]
     pub(crate) fn rotate(&mut self, task: TaskPtr) -> TaskPtr {
@@ -104,7 +110,8 @@ impl RunQueue {
         let Some(schedule) = &self.schedule else { return };
         let chosen = schedule.choose(self.len()).min(self.len() - 1);
         for index in (0..chosen).rev() {
-            let (one, other) = (self.place(self.head.wrapping_add(index)), self.place(self.head.wrapping_add(index + 1)));
+            let (one, other) =
+                (self.place(self.head.wrapping_add(index)), self.place(self.head.wrapping_add(index + 1)));
             self.ring.swap(one, other);
         }
     }

@@ -6,8 +6,8 @@ use super::settings::{self, DriverKind};
 use super::shared::Shared;
 use super::task::{Settings, new_task};
 use super::worker::Worker;
-use crate::time::clock::Clock;
 use crate::spawn::{Builder, JoinHandle};
+use crate::time::clock::Clock;
 use fibra_context::overflow;
 use fibra_driver::Driver;
 use std::cell::RefCell;
@@ -76,7 +76,10 @@ pub struct Runtime {
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("workers", &self.workers.len()).field("phase", &self.phase()).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("workers", &self.workers.len())
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
     }
 }
 
@@ -179,8 +182,9 @@ impl RuntimeBuilder {
             Some(size) => size,
             None => {
                 let size = fibra_context::arena::default_size()?;
-                check_stack_size(size)
-                    .map_err(|error| settings::invalid(format!("FIBRA_STACK_SIZE is too small or too large: {error}")))?;
+                check_stack_size(size).map_err(|error| {
+                    settings::invalid(format!("FIBRA_STACK_SIZE is too small or too large: {error}"))
+                })?;
                 size
             }
         };

@@ -226,6 +226,7 @@ impl State {
     }
 
     /// The word itself, for `futex(2)`.
+    #[cfg(not(loom))]
     pub(crate) fn word(&self) -> &AtomicU32 {
         &self.0
     }

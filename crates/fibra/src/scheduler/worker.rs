@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::state::{Signal, Wake};
 use super::task::TaskPtr;
 use crate::time::timer_wheel::{TimerKey, TimerWheel};
-use fibra_context::{CoroutineResult, arena, Label, StackCache, coroutine};
+use fibra_context::{CoroutineResult, Label, StackCache, arena, coroutine};
 use fibra_driver::{Completion, Driver, Token};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -292,7 +292,16 @@ impl Worker {
     #[inline]
     fn next(&self) -> Option<TaskPtr> {
         if !self.has_arrivals() {
-            return self.ready.borrow_mut().pop();
+            let mut ready = self.ready.borrow_mut();
+            let task = ready.pop();
+            if let Some(later) = ready.peek(3) {
+                later.fetch_header();
+                if let Some(soon) = ready.peek(1) {
+                    // SAFETY: what is in the run queue is alive, and bound to this worker if it is bound.
+                    unsafe { soon.fetch_stack() };
+                }
+            }
+            return task;
         }
         if self.shared.mailbox.is_full() {
             self.read_mail();
@@ -437,8 +446,7 @@ impl Worker {
             self.core.end_search();
             return;
         }
-        let mut timeout =
-            self.timers.borrow().next_deadline().map(|deadline| self.core.until(deadline));
+        let mut timeout = self.timers.borrow().next_deadline().map(|deadline| self.core.until(deadline));
         let tidy = self.untidy.get() && timeout.is_none_or(|timeout| timeout > IDLE);
         if starved {
             timeout = Some(timeout.map_or(STARVED, |timeout| timeout.min(STARVED)));

@@ -55,17 +55,14 @@ pub fn serve(options: Options, started: impl FnOnce(&Started)) -> io::Result<Sum
         };
         let (stop, impatience) = (server.stop.clone(), Stop::new());
         let impatient = impatience.clone();
-        fibra::Builder::new()
-            .name("signals")
-            .daemon(true)
-            .spawn(move || {
-                let signal = signals.wait();
-                tracing::info!(signal, "stopping: no new connections, those in use finish");
-                stop.trigger();
-                let signal = signals.wait();
-                tracing::info!(signal, "stopping now");
-                impatient.trigger();
-            })?;
+        fibra::Builder::new().name("signals").daemon(true).spawn(move || {
+            let signal = signals.wait();
+            tracing::info!(signal, "stopping: no new connections, those in use finish");
+            stop.trigger();
+            let signal = signals.wait();
+            tracing::info!(signal, "stopping now");
+            impatient.trigger();
+        })?;
         let accepted = server.accept(&listener);
         drop(listener);
         Ok(Summary { accepted, cut_off: server.finish(&impatience) })
@@ -149,7 +146,11 @@ impl Server {
 }
 
 /// Waits until there is something to read. `Err` when the server is stopping: then nothing more is to be waited for.
-fn wait_readable(stream: &TcpStream, idle: &Enrolled, patience: Duration) -> Result<io::Result<()>, Cancelled> {
+fn wait_readable(
+    stream: &TcpStream,
+    idle: &Enrolled,
+    patience: Duration,
+) -> Result<io::Result<()>, Cancelled> {
     if let Err(error) = stream.set_read_timeout(Some(patience.max(Duration::from_millis(1)))) {
         return Ok(Err(error));
     }

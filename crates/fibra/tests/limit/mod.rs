@@ -1,0 +1,38 @@
+//! Tests that end: a lost wake-up is a failure, not a standstill.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use fibra::Runtime;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+/// After this a test hangs.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs `test` on a thread of its own, and panics when it does not come to its end.
+pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> T + Send + 'static) -> T {
+    let (ended, end) = mpsc::channel();
+    let thread = thread::spawn(move || ended.send(test()));
+    match end.recv_timeout(limit) {
+        Ok(value) => value,
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(payload) => resume_unwind(payload),
+            Ok(_) => unreachable!("a test that ends says so"),
+        },
+        Err(RecvTimeoutError::Timeout) => panic!("hangs: not over after {limit:?}"),
+    }
+}
+
+/// Runs `test` as the main coroutine of a runtime with so many workers.
+pub(crate) fn on_workers<T: Send + 'static>(count: usize, test: impl FnOnce() -> T + Send + 'static) -> T {
+    within(LIMIT, move || Runtime::builder().workers(count).run(test).expect("a runtime"))
+}
+
+/// The same with 1, 2 and 8 workers.
+pub(crate) fn on_any_workers(test: impl Fn() + Clone + Send + 'static) {
+    for count in [1, 2, 8] {
+        on_workers(count, test.clone());
+    }
+}
