@@ -7,7 +7,7 @@ use network::{let_others_wait, on_workers, tcp_pair};
 use rustix::fs::OFlags;
 use std::io::{ErrorKind, Read, Write};
 use std::net;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix;
 use std::sync::mpsc;
 use std::thread;
@@ -227,9 +227,7 @@ fn descriptors_go_in_and_out() {
         assert_eq!(fd.as_raw_fd(), number);
         let one = TcpStream::from(fd);
         assert_eq!(one.as_fd().as_raw_fd(), number);
-        let number = one.into_raw_fd();
-        // SAFETY: the number has just come out of its owner.
-        let mut one = TcpStream::from(unsafe { OwnedFd::from_raw_fd(number) });
+        let mut one = TcpStream::from(OwnedFd::from(one));
         other.write_all(b"x").unwrap();
         one.read_exact(&mut [0]).unwrap();
     });

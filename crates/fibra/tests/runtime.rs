@@ -741,7 +741,7 @@ fn bad_settings_are_clear_errors() {
 fn settings_in_code_are_checked_and_count_more_than_the_environment() {
     const NAME: &str = "settings_in_code_are_checked_and_count_more_than_the_environment";
     if child::part().is_some() {
-        let workers = Runtime::builder().workers(2).run(|| fibra::current_runtime()).unwrap();
+        let workers = Runtime::builder().workers(2).run(fibra::current_runtime).unwrap();
         assert_eq!(workers, (2, "epoll"));
         assert_eq!(fibra::run(|| fibra::current_runtime().0), 3);
         return;

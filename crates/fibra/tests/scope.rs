@@ -15,7 +15,7 @@ use std::time::Duration;
 #[test]
 fn children_borrow_and_change_what_the_caller_owns() {
     on_any_workers(|| {
-        let words = vec!["write".to_owned(), "threads".to_owned()];
+        let words = ["write".to_owned(), "threads".to_owned()];
         let mut lengths = [0; 2];
         let total = scope(|scope| {
             let handles: Vec<_> = words

@@ -355,7 +355,9 @@ fn a_hundred_thousand_are_spawned_and_joined() {
                 spawn(move || ran.fetch_add(1, Ordering::Relaxed))
             })
             .collect();
-        handles.into_iter().for_each(|handle| drop(handle.join().unwrap()));
+        for handle in handles {
+            handle.join().unwrap();
+        }
         assert_eq!(ran.load(Ordering::Relaxed), 100_000);
     });
 }

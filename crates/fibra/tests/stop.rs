@@ -94,7 +94,7 @@ fn destructors_run_and_may_wait_while_a_request_unwinds() {
             let began = Instant::now();
             fibra::sleep(Duration::from_millis(3));
             assert!(began.elapsed() >= Duration::from_millis(3));
-            spawn(|| fibra::yield_now()).join().unwrap();
+            spawn(fibra::yield_now).join().unwrap();
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -214,7 +214,7 @@ fn step(world: &Arc<World>, random: &Random, end: Instant, depth: u32) {
                 if n % 2 == 0 { panic_any(n) } else { resume_unwind(Box::new(n)) }
             });
             if n % 5 > 0 {
-                let payload = child.join().map(|()| ()).unwrap_err();
+                let payload = child.join().unwrap_err();
                 assert_eq!(payload.downcast_ref(), Some(&n));
             }
         }

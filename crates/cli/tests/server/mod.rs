@@ -10,18 +10,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The first line that it printed.
-    pub banner: String,
+    pub(crate) banner: String,
     log: Option<JoinHandle<String>>,
 }
 
 /// The program, with nothing of the caller's settings but the driver's.
-pub fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fibra"));
     command.env_remove("FIBRA_LOG");
     command
@@ -29,13 +29,13 @@ pub fn program() -> Command {
 
 impl Server {
     /// Starts the server on a port of the system's choice.
-    pub fn start(arguments: &[&str]) -> Server {
+    pub(crate) fn start(arguments: &[&str]) -> Server {
         let mut command = program();
         command.arg("serve").arg("127.0.0.1:0").args(arguments);
         Server::start_with(command)
     }
 
-    pub fn start_with(mut command: Command) -> Server {
+    pub(crate) fn start_with(mut command: Command) -> Server {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut errors = child.stderr.take().expect("stderr is a pipe");
@@ -57,22 +57,22 @@ impl Server {
         Server { child, address, banner, log: Some(log) }
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream
     }
 
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the server lives");
     }
 
     /// A field of `/proc/PID/status` in bytes.
-    pub fn memory(&self, field: &str) -> u64 {
+    pub(crate) fn memory(&self, field: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server lives");
         let line = status.lines().find(|line| line.starts_with(field)).expect("the field exists");
@@ -80,12 +80,12 @@ impl Server {
     }
 
     /// How many descriptors it has open.
-    pub fn descriptors(&self) -> usize {
+    pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the server lives").count()
     }
 
     /// Waits until `done`, which is asked again and again, or fails.
-    pub fn until(&self, what: &str, mut done: impl FnMut(&Server) -> bool) {
+    pub(crate) fn until(&self, what: &str, mut done: impl FnMut(&Server) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {
             assert!(Instant::now() < deadline, "waited too long for: {what}");
@@ -94,7 +94,7 @@ impl Server {
     }
 
     /// Waits for its end: how it ended, and its log.
-    pub fn wait(mut self) -> (ExitStatus, String) {
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
@@ -106,7 +106,7 @@ impl Server {
     }
 
     /// Stops it in good order: it must end with success.
-    pub fn stop(self) -> String {
+    pub(crate) fn stop(self) -> String {
         self.signal(Signal::TERM);
         let (status, log) = self.wait();
         assert!(status.success(), "{status}; the log:\n{log}");
@@ -122,13 +122,13 @@ impl Drop for Server {
 }
 
 /// Sends a GET and reads the whole answer: status and body.
-pub fn get(stream: &mut TcpStream, path: &str) -> io::Result<(u16, Vec<u8>)> {
+pub(crate) fn get(stream: &mut TcpStream, path: &str) -> io::Result<(u16, Vec<u8>)> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")?;
     answer(stream)
 }
 
 /// Reads one answer with a `Content-Length`.
-pub fn answer(stream: &mut TcpStream) -> io::Result<(u16, Vec<u8>)> {
+pub(crate) fn answer(stream: &mut TcpStream) -> io::Result<(u16, Vec<u8>)> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -154,6 +154,6 @@ pub fn answer(stream: &mut TcpStream) -> io::Result<(u16, Vec<u8>)> {
 }
 
 /// Whether the other end has closed.
-pub fn is_closed(stream: &mut TcpStream) -> bool {
+pub(crate) fn is_closed(stream: &mut TcpStream) -> bool {
     matches!(stream.read(&mut [0]), Ok(0) | Err(_))
 }

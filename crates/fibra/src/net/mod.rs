@@ -2,10 +2,10 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`operation`] | one operation, from the first attempt to its result: what every call goes through |
-//! | [`address`] | names to addresses, off the worker |
-//! | [`handle`] | what all sockets have in common: clones, timeouts, conversions |
-//! | [`tcp`], [`udp`], [`unix`] | the types |
+//! | `operation` | one operation, from the first attempt to its result: what every call goes through |
+//! | `address` | names to addresses, off the worker |
+//! | `handle` | what all sockets have in common: clones, timeouts, conversions |
+//! | `tcp`, `udp`, `unix` | the types |
 //!
 //! Called from an OS thread the same operations block that thread.
 //!

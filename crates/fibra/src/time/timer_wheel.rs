@@ -95,6 +95,7 @@ impl<T> TimerWheel<T> {
     }
 
     /// The timers that have neither fired nor been cancelled.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

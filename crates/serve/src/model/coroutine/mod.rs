@@ -10,7 +10,7 @@
 //! One coroutine accepts; the runtime places the connections' coroutines where fewest live, so they spread over the workers.
 //!
 //! An idle connection holds its socket, a page of stack and no buffer: it waits until it is readable, and then borrows one of the
-//! worker's ([`buffers`]).
+//! worker's (`buffers`).
 
 mod admission;
 mod buffers;
