@@ -125,8 +125,8 @@ fn read_impatiently(stream: &TcpStream, mut random: Random) -> (u64, u64) {
     loop {
         stream.set_read_timeout(Some(random.micros(600) + Duration::from_nanos(1))).unwrap();
         let result = match random.below(4) {
-            0 => stream.wait_readable().and_then(|()| { &*stream }.read(&mut buffer)),
-            _ => { &*stream }.read(&mut buffer),
+            0 => stream.wait_readable().and_then(|()| { stream }.read(&mut buffer)),
+            _ => { stream }.read(&mut buffer),
         };
         match result {
             Ok(0) => return (received, timeouts),

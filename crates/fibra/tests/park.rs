@@ -39,7 +39,7 @@ fn a_token_outlasts_waits_for_other_things() {
         fibra::current().unpark();
         fibra::sleep(Duration::from_millis(10));
         assert!(began.elapsed() >= Duration::from_millis(10), "a sleep is not ended by it");
-        spawn(|| fibra::yield_now()).join().unwrap();
+        spawn(fibra::yield_now).join().unwrap();
         fibra::yield_now();
         assert_eq!(park_timeout(Duration::from_secs(60)), Reason::Woken);
     });
@@ -127,7 +127,7 @@ fn coroutines_of_different_workers_take_turns() {
         let handles: Vec<_> = (0..2)
             .map(|mine| {
                 let (turn, contexts) = (Arc::clone(&turn), Arc::clone(&contexts));
-                let handle = runtimes[mine].spawn(move || {
+                runtimes[mine].spawn(move || {
                     let other = loop {
                         if let Some(other) = &contexts.lock().unwrap()[1 - mine] {
                             break other.clone();
@@ -135,8 +135,7 @@ fn coroutines_of_different_workers_take_turns() {
                         fibra::yield_now();
                     };
                     take_turns(&turn, mine, &other, 20_000);
-                });
-                handle
+                })
             })
             .collect();
         *contexts.lock().unwrap() = handles.iter().map(|handle| Some(handle.context())).collect();
