@@ -67,6 +67,15 @@ impl<S: AsFd> Handle<S> {
         super::operation::run(&self.source, self.fd(), &mut op)
     }
 
+    /// Receives from a stream. An end that comes of `close` is told as such.
+    #[inline]
+    pub(super) fn receive<O: fibra_driver::Operation<Output = usize>>(&self, op: O) -> io::Result<usize> {
+        match self.run(op) {
+            Ok(0) if self.source.is_closed() => Err(fibra_driver::op::closed_error()),
+            result => result,
+        }
+    }
+
     /// Ends every operation on the open file.
     pub(super) fn close(&self) {
         for token in self.source.close() {
@@ -265,14 +274,14 @@ macro_rules! stream {
                 if buffer.is_empty() {
                     return Ok(0);
                 }
-                self.0.run(op::Receive::$receive(buffer))
+                self.0.receive(op::Receive::$receive(buffer))
             }
 
             fn read_vectored(&mut self, buffers: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
                 if buffers.iter().all(|buffer| buffer.is_empty()) {
                     return Ok(0);
                 }
-                self.0.run(op::ReceiveVectored::new(buffers))
+                self.0.receive(op::ReceiveVectored::new(buffers))
             }
         }
 

@@ -37,6 +37,18 @@ pub(crate) fn run_for<O: Operation>(
     op: &mut O,
     timeout: Option<Duration>,
 ) -> io::Result<O::Output> {
+    let result = run_open(source, fd, op, timeout);
+    // Who closes also shuts the connection down, and an attempt in that moment may see only that: an error, or the end of the stream.
+    if source.is_closed() { Err(op::closed_error()) } else { result }
+}
+
+#[inline]
+fn run_open<O: Operation>(
+    source: &Source,
+    fd: BorrowedFd<'_>,
+    op: &mut O,
+    timeout: Option<Duration>,
+) -> io::Result<O::Output> {
     if source.is_nonblocking() {
         return try_once(source, fd, op);
     }

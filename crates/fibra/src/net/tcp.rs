@@ -159,7 +159,7 @@ impl TcpStream {
         if buffer.is_empty() {
             return Ok(0);
         }
-        self.0.run(op::Receive::stream(buffer).peek())
+        self.0.receive(op::Receive::stream(buffer).peek())
     }
 
     /// The other end's address.

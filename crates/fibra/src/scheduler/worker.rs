@@ -497,10 +497,22 @@ impl Worker {
             .filter(|&victim| victim != self.index)
             .map(|victim| workers[victim].steal())
             .find(|stolen| !stolen.is_empty());
-        let Some(stolen) = stolen else { return false };
+        let Some(mut stolen) = stolen else { return false };
         self.shared.enter(stolen.len());
-        let mut ready = self.ready.borrow_mut();
-        stolen.into_iter().for_each(|task| ready.push(task));
+        // The first runs now. The others can be taken on by further idle workers, for the first may be busy for long.
+        let first = stolen.pop_front();
+        let others = !stolen.is_empty();
+        if let Some(task) = first {
+            self.push_ready(task);
+        }
+        for task in stolen {
+            if let Err(task) = self.shared.push_unstarted(task) {
+                self.push_ready(task);
+            }
+        }
+        if others {
+            self.core.wake_a_thief(self.index);
+        }
         true
     }
 
