@@ -510,7 +510,7 @@ impl Worker {
                 self.push_ready(task);
             }
         }
-        if others {
+        if others || self.core.backlog_besides(self.index) {
             self.core.wake_a_thief(self.index);
         }
         true
