@@ -258,30 +258,13 @@ impl Core {
         }
     }
 
-    /// There is something that an idle worker could start: wakes one, unless one has been woken and has not looked yet.
+    /// There is something that an idle worker could start: wakes one that sleeps. One that is about to sleep looks at the backlogs after it has said so.
     pub(super) fn wake_a_thief(&self, besides: usize) {
         sync::in_order();
-        loop {
-            if self.searching.load(Ordering::SeqCst) {
+        for (index, worker) in self.workers.iter().enumerate() {
+            if index != besides && worker.mailbox.is_asleep() && worker.rouse() {
                 return;
             }
-            let mut asleep = self
-                .workers
-                .iter()
-                .enumerate()
-                .filter(|(index, worker)| *index != besides && worker.mailbox.is_asleep())
-                .map(|(_, worker)| worker)
-                .peekable();
-            if asleep.peek().is_none()
-                || self.searching.swap(true, Ordering::SeqCst)
-                || asleep.any(|worker| worker.rouse())
-            {
-                return;
-            }
-            // They all got up by themselves, so nobody is on his way who would look on our behalf; and another spawner may have counted on it
-            // meanwhile, which is why we look again ourselves.
-            self.searching.store(false, Ordering::SeqCst);
-            sync::in_order();
         }
     }
 

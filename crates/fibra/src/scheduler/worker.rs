@@ -497,14 +497,10 @@ impl Worker {
             .filter(|&victim| victim != self.index)
             .map(|victim| workers[victim].steal())
             .find(|stolen| !stolen.is_empty());
-        let Some(mut stolen) = stolen else { return false };
+        let Some(stolen) = stolen else { return false };
         self.shared.enter(stolen.len());
-        // The first runs now. The others can be taken on by further idle workers, for the first may be busy for long.
-        let first = stolen.pop_front();
-        let others = !stolen.is_empty();
-        if let Some(task) = first {
-            self.push_ready(task);
-        }
+        // They stay where others can take them on, for the one that runs first may be busy for long.
+        let others = stolen.len() > 1;
         for task in stolen {
             if let Err(task) = self.shared.push_unstarted(task) {
                 self.push_ready(task);
