@@ -5,7 +5,8 @@
 //!
 //! *Mprotect*, everywhere else: a chunk is reserved inaccessible, and each slot's usable part is opened with
 //! `mprotect` when it is first handed out. That makes two mappings a stack, so the default `vm.max_map_count` of 65,530
-//! ends it near 32,000 stacks. It also suits strict overcommit (`vm.overcommit_memory=2`), which charges for what
+//! ends it near 30,000 stacks: a sixteenth of the mappings is left to the rest of the process, which would otherwise
+//! die of the next thread it starts (the standard library aborts) or of the next large allocation. It also suits strict overcommit (`vm.overcommit_memory=2`), which charges for what
 //! can be written whether or not it is reserved: only opened stacks are charged.
 //!
 //! Which one is decided once a process, at the first stack. 64 KiB is a multiple of every page size of x86-64 and
@@ -13,7 +14,7 @@
 
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
@@ -125,8 +126,8 @@ fn decide(
             return settled(GuardKind::Lightweight);
         };
         let notice = format!(
-            "{reason}: each coroutine stack takes two memory mappings, so about {} fit under vm.max_map_count={}",
-            max_map_count() / 2,
+            "{reason}: each coroutine stack takes two memory mappings, so at most {} fit under vm.max_map_count={}",
+            openable(),
             max_map_count()
         );
         Decision { notice: Some(notice), ..settled(GuardKind::Mprotect) }
@@ -148,6 +149,18 @@ fn decide(
 
 pub(crate) fn overcommit_is_strict() -> bool {
     std::fs::read("/proc/sys/vm/overcommit_memory").is_ok_and(|text| text.trim_ascii() == b"2")
+}
+
+/// Stacks opened with `mprotect` so far; each is two mappings, for good.
+static OPENED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many stacks may be opened with `mprotect`.
+fn openable() -> usize {
+    static OPENABLE: OnceLock<usize> = OnceLock::new();
+    *OPENABLE.get_or_init(|| {
+        let all = max_map_count();
+        (all - all / 16) / 2
+    })
 }
 
 pub(crate) fn max_map_count() -> usize {
@@ -210,14 +223,27 @@ pub(crate) unsafe fn arm(kind: GuardKind, start: usize, class: SizeClass) -> io:
     let result = unsafe {
         match kind {
             GuardKind::Lightweight => install_lightweight(start),
-            GuardKind::Mprotect => rustix::mm::mprotect(
-                (start + GUARD_SIZE) as *mut libc::c_void,
-                class.bytes(),
-                MprotectFlags::READ | MprotectFlags::WRITE,
-            ),
+            GuardKind::Mprotect => open(start + GUARD_SIZE, class.bytes()),
         }
     };
     result.map_err(|errno| arming_failed(kind, errno))
+}
+
+/// # Safety
+/// `[start, start + bytes)` must be part of a mapping whose memory is the caller's.
+unsafe fn open(start: usize, bytes: usize) -> Result<(), Errno> {
+    if OPENED.fetch_add(1, Ordering::Relaxed) >= openable() {
+        OPENED.fetch_sub(1, Ordering::Relaxed);
+        return Err(Errno::NOMEM);
+    }
+    // SAFETY: the caller vouches for the range; opening what is its own disturbs no other memory.
+    let result = unsafe {
+        rustix::mm::mprotect(start as *mut libc::c_void, bytes, MprotectFlags::READ | MprotectFlags::WRITE)
+    };
+    if result.is_err() {
+        OPENED.fetch_sub(1, Ordering::Relaxed);
+    }
+    result
 }
 
 #[cold]
@@ -229,8 +255,8 @@ fn arming_failed(kind: GuardKind, errno: Errno) -> io::Error {
             max_map_count()
         ),
         (GuardKind::Mprotect, Errno::NOMEM) => format!(
-            "no stack for a coroutine: out of memory mappings; each stack takes two, raise vm.max_map_count \
-             (now {})",
+            "no stack for a coroutine: out of memory mappings; each stack takes two and some are left to \
+             the rest of the process, raise vm.max_map_count (now {})",
             max_map_count()
         ),
         (GuardKind::Lightweight, Errno::NOMEM) => {

@@ -397,6 +397,14 @@ fn calls_are_made_in_place_when_no_thread_can_be_started() {
         return;
     }
     let main = || {
+        // The other worker's thread is there, with its signal stack: std aborts a thread that gets none.
+        let here = thread::current().id();
+        let other = fibra::spawn(|| thread::current().id());
+        while !other.is_finished() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_ne!(other.join().unwrap(), here);
+
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
         let size: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
@@ -416,7 +424,6 @@ fn calls_are_made_in_place_when_no_thread_can_be_started() {
         assert!(refused.unwrap_err().downcast_ref::<String>().unwrap().contains("cannot start a thread"));
 
         setrlimit(Resource::As, limit).unwrap();
-        let here = thread::current().id();
         let elsewhere = spawn_blocking(|| thread::current().id()).join().unwrap();
         assert_ne!(elsewhere, here);
     };
