@@ -2,7 +2,7 @@
 //!
 //! A descriptor is registered with the driver whose worker first has to wait on it, at that moment and not before: a
 //! short-lived connection whose bytes are already there is never registered at all. Waiters of other workers queue on the
-//! same [`Source`]; their tokens come out of this driver's [`wait`](Epoll::wait) and its owner forwards them.
+//! same [`Source`]; their tokens come out of this driver's [`wait`](crate::Driver::wait) and its owner forwards them.
 //!
 //! What the kernel stores beside a registration is a key: an index into this driver's table and the generation of that
 //! entry. An event of a descriptor that was closed and whose entry was given to another finds a different generation and is dropped, so a

@@ -19,7 +19,7 @@
 
 use super::run_queue::Schedule;
 use super::shared::{Shared, count};
-use super::sync::{self, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
+use super::sync::{self, AtomicU8, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
 use super::task::{TaskPtr, TaskRef};
 use super::worker::Worker;
 use crate::time::clock::Clock;
@@ -53,8 +53,6 @@ pub(crate) struct Core {
     phase: AtomicU8,
     /// Non-daemon tasks spawned by threads that are no workers of this runtime.
     spawned_outside: AtomicU64,
-    /// An idle worker has been woken to look for work, and has not looked yet.
-    searching: AtomicBool,
     next_outside: AtomicUsize,
     done: Mutex<bool>,
     on_done: Condvar,
@@ -81,7 +79,6 @@ impl Core {
             clock,
             phase: AtomicU8::new(Phase::Running as u8),
             spawned_outside: AtomicU64::new(0),
-            searching: AtomicBool::new(false),
             next_outside: AtomicUsize::new(0),
             done: Mutex::new(false),
             on_done: Condvar::new(),
@@ -268,12 +265,28 @@ impl Core {
         }
     }
 
-    /// The woken worker looks around now.
-    pub(crate) fn end_search(&self) {
-        if self.workers.len() > 1 {
-            self.searching.store(false, Ordering::SeqCst);
-            sync::in_order();
+    /// An idle worker takes tasks that have not started from one that has more than it can start at once; whether it found some. They stay
+    /// where others can take them on, for the one that runs first may be busy for long. `first`: where to look first.
+    pub(super) fn steal(&self, thief: usize, first: usize) -> bool {
+        let count = self.workers.len();
+        let stolen = (0..count)
+            .map(|i| first.wrapping_add(i) % count)
+            .filter(|&victim| victim != thief)
+            .map(|victim| self.workers[victim].steal())
+            .find(|stolen| !stolen.is_empty());
+        let Some(stolen) = stolen else { return false };
+        let worker = &self.workers[thief];
+        worker.enter(stolen.len());
+        let others = stolen.len() > 1;
+        for task in stolen {
+            if let Err(task) = worker.push_unstarted(task) {
+                refuse(task);
+            }
         }
+        if others || self.backlog_besides(thief) {
+            self.wake_a_thief(thief);
+        }
+        true
     }
 
     /// Whether another worker has something that an idle one could start.

@@ -8,9 +8,15 @@
 //!   unstarted (any worker may take) ───────▶ first resume: a stack is bound, and from now on it stays here
 //! ```
 //!
+//! How it ends is in [`end`], the table of what it has started in [`tasks`].
+//!
 //! Everything in [`Worker`] belongs to its thread; what others may touch is in [`Shared`]. No cell is borrowed while a coroutine
 //! runs. A worker with nothing to do sleeps in its driver until an event, a timer or a letter; there is no tick.
 
+mod end;
+mod tasks;
+
+use self::tasks::Tasks;
 use super::core::{Core, Phase};
 use super::run_queue::RunQueue;
 use super::shared::Shared;
@@ -261,7 +267,7 @@ impl Worker {
                 return;
             }
             // The end of the runtime makes daemons run, in order to unwind.
-            if self.ready.borrow().is_empty() && !self.steal() {
+            if self.ready.borrow().is_empty() && !self.core.steal(self.index, self.random() as usize) {
                 self.sleep(over);
             }
         }
@@ -437,13 +443,11 @@ impl Worker {
         self.ready.borrow_mut().shrink();
         let starved = !self.starved.borrow().is_empty();
         if !self.shared.lie_down() {
-            self.core.end_search();
             return;
         }
         // From here on a letter, a backlog and a change of phase ring the notifier, so each is looked at once more.
         if over() || !self.ready.borrow().is_empty() || self.core.backlog_besides(self.index) {
             self.shared.mailbox.get_up();
-            self.core.end_search();
             return;
         }
         let mut timeout = self.timers.borrow().next_deadline().map(|deadline| self.core.until(deadline));
@@ -459,7 +463,6 @@ impl Worker {
         let slept = (tidy && !starved).then(Instant::now);
         self.ask_driver(timeout);
         self.shared.mailbox.get_up();
-        self.core.end_search();
         self.until_look.set(RESUMES_PER_LOOK);
         if starved {
             self.feed(usize::MAX);
@@ -483,47 +486,6 @@ impl Worker {
                 return;
             }
         }
-    }
-
-    /// Takes tasks that have not started from a worker that has more than it can start at once.
-    fn steal(&self) -> bool {
-        let workers = &self.core.workers;
-        if workers.len() == 1 {
-            return false;
-        }
-        let first = self.random() as usize;
-        let stolen = (0..workers.len())
-            .map(|i| (first.wrapping_add(i)) % workers.len())
-            .filter(|&victim| victim != self.index)
-            .map(|victim| workers[victim].steal())
-            .find(|stolen| !stolen.is_empty());
-        let Some(stolen) = stolen else { return false };
-        self.shared.enter(stolen.len());
-        // They stay where others can take them on, for the one that runs first may be busy for long.
-        let others = stolen.len() > 1;
-        for task in stolen {
-            if let Err(task) = self.shared.push_unstarted(task) {
-                self.push_ready(task);
-            }
-        }
-        if others || self.core.backlog_besides(self.index) {
-            self.core.wake_a_thief(self.index);
-        }
-        true
-    }
-
-    /// The runtime is ending: asks every task here to unwind, once, and drops what has not started.
-    #[cold]
-    fn kill(&self) {
-        if !self.killed.replace(true) {
-            let tasks: Vec<TaskPtr> = self.tasks.borrow().iter().collect();
-            for task in tasks {
-                // SAFETY: a started task is alive until `bury`, which is this thread's.
-                unsafe { super::park::signal(task, Signal::Kill) };
-            }
-        }
-        // What has not started is dropped when its turn comes (`resume`).
-        self.feed(usize::MAX);
     }
 
     /// A coroutine begins a sleep that requests to stop do not end because the thread unwinds.
@@ -563,51 +525,6 @@ impl Worker {
         }
     }
 
-    fn abandon(&self, task: TaskPtr) {
-        // SAFETY: the task has not started and is in no queue any more; a task that is not `Send` was never in another thread's.
-        unsafe { task.abandon() };
-        // SAFETY: the queue's reference.
-        let task = unsafe { task.into_ref() };
-        self.core.note_end(&self.shared, task.header().is_daemon());
-    }
-
-    /// Whether every task has ended, or the runtime has no more patience with those that have not.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.core.phase() >= Phase::Killing
-            && self.killed.get()
-            && (self.tasks.borrow().is_empty() || self.core.is_out_of_patience())
-    }
-
-    /// After the last run: what is left is given up.
-    pub(crate) fn close(&self) {
-        let mut left: Vec<TaskPtr> = self.shared.close().into();
-        self.read_mail();
-        left.extend(std::iter::from_fn(|| self.ready.borrow_mut().pop()));
-        self.timers.borrow_mut().drain(&mut left);
-        for task in left {
-            // SAFETY: what has not started has a queue's reference; what has started and has not ended keeps its own for ever.
-            if unsafe { task.header() }.worker.load(Ordering::Relaxed).is_null() {
-                self.abandon(task);
-            }
-        }
-        let mut completions = Vec::new();
-        self.driver.borrow_mut().close(&mut completions);
-        for Completion { token } in completions {
-            // Waiters of other runtimes go on with their own drivers; those of this worker will not run again.
-            super::park::wake(token);
-        }
-        let left = self.tasks.borrow().iter().count();
-        if left > 0 {
-            // Their wakers may still look for the worker.
-            std::mem::forget(Arc::clone(&self.shared));
-            tracing::warn!(
-                worker = self.index,
-                left,
-                "coroutines did not end with their runtime; they are suspended for ever, and their memory is not freed"
-            );
-        }
-    }
-
     /// Spends a driver call on the running coroutine's behalf.
     #[inline]
     pub(crate) fn with_driver<R>(&self, f: impl FnOnce(&mut Driver) -> R) -> R {
@@ -618,48 +535,5 @@ impl Worker {
     #[inline]
     pub(crate) fn token(&self) -> Option<Token> {
         self.current.get().map(TaskPtr::token)
-    }
-}
-
-/// The started tasks of a worker, by slot.
-#[derive(Default)]
-struct Tasks {
-    slots: Vec<Option<TaskPtr>>,
-    free: Vec<u32>,
-}
-
-impl Tasks {
-    #[inline]
-    fn insert(&mut self, task: TaskPtr) -> u32 {
-        match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(task);
-                slot
-            }
-            None => {
-                self.slots.push(Some(task));
-                (self.slots.len() - 1) as u32
-            }
-        }
-    }
-
-    #[inline]
-    fn remove(&mut self, slot: u32) {
-        self.slots[slot as usize] = None;
-        self.free.push(slot);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = TaskPtr> + '_ {
-        self.slots.iter().copied().flatten()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.slots.len() == self.free.len()
-    }
-
-    fn shrink(&mut self) {
-        if self.is_empty() && self.slots.capacity() > 4096 {
-            *self = Tasks::default();
-        }
     }
 }

@@ -9,15 +9,14 @@
 //! itself as an OS thread goes round for ever, and loom reports too many branches. Each model names the mutations of the protocol that it has been seen
 //! to catch.
 
-use super::core::{Core, Phase};
+mod sleep;
+
 use super::join_word::{Finish, JoinWord};
-use super::mailbox::{Mailbox, Ring};
-use super::shared::{Shared, count};
 use super::state::{Mode, Prepare, Reason, Signal, State, Wake};
 use super::task::{Kind, Settings, TaskPtr, new_task};
 use crate::scope::ScopeState;
 use crate::spawn::JoinHandle;
-use fibra_driver::{Driver, Token};
+use fibra_driver::Token;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -493,151 +492,5 @@ fn a_scope_waits_for_its_last_child() {
             assert_eq!(data.get(), 1);
         }
         children.into_iter().for_each(|child| child.join().unwrap());
-    });
-}
-
-// --- Mailbox and sleep of a worker -----------------------------------------------------------------------------------------------
-
-/// Caught: a `lie_down` that does not look for mail, or looks before it says that it sleeps, or says so with a store; a `send` that rings first; a `rouse` that
-/// leaves the sleep to others (deadlock, all).
-#[test]
-fn no_letter_is_slept_over() {
-    with_preemptions(3, || {
-        let mailbox = Arc::new(Mailbox::new());
-        let bell = Arc::new(Bell::default());
-        let senders: Vec<_> = (0..2)
-            .map(|letter| {
-                let (mailbox, bell) = (Arc::clone(&mailbox), Arc::clone(&bell));
-                thread::spawn(move || {
-                    if mailbox.send(letter) == Ring::Yes {
-                        bell.ring();
-                    }
-                })
-            })
-            .collect();
-        let (mut letters, mut read, mut rung, mut slept) = (Vec::new(), 0, 0, 0);
-        while read < 2 {
-            if mailbox.is_full() {
-                mailbox.take(&mut letters);
-                read += letters.drain(..).count();
-                continue;
-            }
-            slept += 1;
-            if mailbox.lie_down() {
-                rung += bell.wait();
-                mailbox.get_up();
-            } else {
-                thread::yield_now();
-            }
-        }
-        senders.into_iter().for_each(|sender| sender.join().unwrap());
-        assert!(rung + bell.rung() <= slept, "one ring a sleep");
-    });
-}
-
-/// The workers of a runtime, without their threads.
-fn core(workers: usize) -> StdArc<Core> {
-    let notifier = Driver::epoll().unwrap().notifier();
-    let workers = (0..workers).map(|_| StdArc::new(Shared::new(notifier.clone()))).collect();
-    StdArc::new(Core::new(workers, 0, "none", None, None))
-}
-
-/// Something to be counted.
-fn unstarted() -> TaskPtr {
-    // SAFETY: it is never looked into.
-    unsafe { TaskPtr::from_token(Token(64)) }
-}
-
-/// As `Worker::run`, as far as it concerns sleep: until `got` tasks that have not started have been taken, from itself or others.
-fn work_until(core: &Core, index: usize, got: usize) {
-    let shared = &core.workers[index];
-    let mut taken = 0;
-    loop {
-        taken += std::iter::from_fn(|| shared.pop_unstarted()).count();
-        for victim in core.workers.iter().filter(|victim| !StdArc::ptr_eq(victim, shared)) {
-            taken += victim.steal().len();
-        }
-        if taken == got {
-            return;
-        }
-        if !shared.lie_down() {
-            core.end_search();
-            thread::yield_now();
-            continue;
-        }
-        if core.watch_end(shared) == Phase::Killing || core.backlog_besides(index) {
-            shared.mailbox.get_up();
-            core.end_search();
-            thread::yield_now();
-            continue;
-        }
-        shared.bell.wait();
-        shared.mailbox.get_up();
-        core.end_search();
-    }
-}
-
-/// Caught: a worker that does not look at its own backlog once it has said that it sleeps, or says so with a store (deadlock).
-#[test]
-fn a_task_that_is_sent_to_a_worker_is_not_slept_over() {
-    loom::model(|| {
-        let core = core(1);
-        let sender = thread::spawn({
-            let core = StdArc::clone(&core);
-            move || {
-                core.workers[0].push_unstarted(unstarted()).unwrap();
-                core.workers[0].rouse();
-            }
-        });
-        work_until(&core, 0, 1);
-        sender.join().unwrap();
-    });
-}
-
-/// Two workers that do not get round to what they have spawned, and an idle one.
-///
-/// Caught: a spawner that leaves the search on when nobody was asleep any more; one that ends it and does not look again; a thief that does not end it; a worker
-/// without the fence in `watch_end` between saying that it sleeps and looking at the others (deadlock, all).
-#[test]
-fn an_idle_worker_finds_what_others_do_not_get_round_to() {
-    with_preemptions(3, || {
-        let core = core(3);
-        let spawners: Vec<_> = (0..2)
-            .map(|index| {
-                let core = StdArc::clone(&core);
-                thread::spawn(move || {
-                    core.workers[index].push_unstarted(unstarted()).unwrap();
-                    core.wake_a_thief(index);
-                })
-            })
-            .collect();
-        work_until(&core, 2, 2);
-        spawners.into_iter().for_each(|spawner| spawner.join().unwrap());
-    });
-}
-
-/// Caught: without the fence in `watch_end` or the one in `all_done`, or when the worker does not look before it sleeps, the end is missed (deadlock).
-#[test]
-fn the_end_of_the_last_task_is_seen() {
-    with_preemptions(4, || {
-        let core = core(2);
-        let workers: Vec<_> = (0..2)
-            .map(|index| {
-                count(&core.workers[index].spawned);
-                let core = StdArc::clone(&core);
-                thread::spawn(move || {
-                    let shared = &core.workers[index];
-                    core.note_end(shared, false);
-                    // It has nothing more to do, and goes to sleep.
-                    if shared.lie_down() {
-                        let _ = core.watch_end(shared);
-                    }
-                })
-            })
-            .collect();
-        core.drain();
-        core.wait_until_done();
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-        assert!(core.all_done());
     });
 }
