@@ -19,7 +19,7 @@ use crate::{Completion, Source, Start, Token};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ struct Shared {
 pub(crate) struct Registration {
     shared: Arc<Shared>,
     key: u64,
+    /// The number under which the file is registered. It may be closed, and be somebody else's by now.
+    number: RawFd,
     /// The duplicate under which the file had to be registered (see [`Epoll::add`]).
     alias: Option<OwnedFd>,
 }
@@ -91,9 +93,11 @@ impl Registration {
     }
 
     pub(crate) fn remove(self, fd: BorrowedFd<'_>) {
-        // Fails only if `fd` is not the descriptor that was registered; then its events are stale and ignored.
+        // Under another number of the same file there may be another's registration. What is left of ours is stale events, which are ignored.
         let fd = self.alias.as_ref().map_or(fd, AsFd::as_fd);
-        let _ = epoll::delete(&self.shared.epoll, fd);
+        if fd.as_raw_fd() == self.number {
+            let _ = epoll::delete(&self.shared.epoll, fd);
+        }
         self.retire();
     }
 }
@@ -224,7 +228,8 @@ impl Epoll {
         match Self::add(&self.shared.epoll, fd, key) {
             Ok(alias) => {
                 entry.state = Some(Arc::clone(state));
-                Ok(Registration { shared: Arc::clone(&self.shared), key, alias })
+                let number = alias.as_ref().map_or(fd, AsFd::as_fd).as_raw_fd();
+                Ok(Registration { shared: Arc::clone(&self.shared), key, number, alias })
             }
             Err(error) => {
                 self.free.push(index);

@@ -363,6 +363,22 @@ fn wait_to_receive_again(driver: &mut Driver, source: &Source, fd: &impl AsFd) {
 }
 
 #[test]
+fn taking_a_file_out_does_not_take_out_who_is_registered_under_the_number_it_has_now() {
+    let mut driver = driver();
+    let (stream, mut peer) = tcp_pair();
+    // Two sources on one open file, each under its own number.
+    let second = stream.try_clone().unwrap();
+    let (source, other) = (Source::new(), Source::new());
+    wait_to_receive(&mut driver, &source, &stream, 64);
+    wait_to_receive(&mut driver, &other, &second, 128);
+    drop(stream);
+    // The other's number has passed to a handle of the first, as numbers do.
+    assert_eq!(source.deregister(second.as_fd()), [Token(64)]);
+    peer.write_all(b"x").unwrap();
+    assert_eq!(collect(&mut driver, 1), [128]);
+}
+
+#[test]
 fn deregistered_file_is_not_watched_any_more() {
     let mut driver = driver();
     let (mut peer, stream) = UnixStream::pair().unwrap();

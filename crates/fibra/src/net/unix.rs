@@ -323,7 +323,13 @@ fn std_address(address: Option<SocketAddrAny>) -> io::Result<SocketAddr> {
             let path = path.strip_suffix(b"\0").unwrap_or(path);
             SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))
         }
-        Some(address) if let Some(name) = address.abstract_name() => SocketAddr::from_abstract_name(name),
+        // rustix hands out an unnamed address as an abstract one of no length.
+        Some(address)
+            if let Some(name) = address.abstract_name()
+                && !name.is_empty() =>
+        {
+            SocketAddr::from_abstract_name(name)
+        }
         // A socket without a name: std makes such an address of an empty path.
         _ => SocketAddr::from_pathname(""),
     }
