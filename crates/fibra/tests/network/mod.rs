@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use fibra::net::{TcpListener, TcpStream};
+use fibra::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,9 +89,12 @@ impl Random {
     }
 }
 
-/// Two ends of a TCP connection.
+/// Two ends of a TCP connection. The addresses differ, for a storm may open more connections than an address has ports, which are not free again
+/// for a minute.
 pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let address = Ipv4Addr::new(127, 0, 0, 2 + (COUNT.fetch_add(1, Ordering::Relaxed) % 250) as u8);
+    let listener = TcpListener::bind((address, 0)).unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (other, address) = listener.accept().unwrap();
     assert_eq!(one.local_addr().unwrap(), address);
