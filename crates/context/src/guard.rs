@@ -60,7 +60,8 @@ struct Decision {
 /// Says how stacks should be guarded. The environment variable `FIBRA_GUARD` (`auto`, `lightweight` or `mprotect`)
 /// overrides it.
 ///
-/// Returns whether it came in time: once the first stack has been allocated the choice is made, and nothing changes.
+/// Returns whether it came in time: once the first stack has been allocated the choice is made, and nothing changes. (While another thread allocates
+/// the first, the answer may be wrong.)
 pub fn set_guard_preference(preference: GuardPreference) -> bool {
     PREFERENCE.store(preference as u8, Ordering::Relaxed);
     DECISION.get().is_none()

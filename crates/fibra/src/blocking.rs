@@ -228,10 +228,9 @@ impl Call {
         match self {
             Call::Job(task, core) => enter_ambient(core, || {
                 // SAFETY: the call owns a reference, and a job is run once.
-                unsafe {
-                    task.run(None);
-                    drop(task.into_ref());
-                }
+                park::run_as(task, || unsafe { task.run(None) });
+                // SAFETY: the call's reference; the job is nobody's context any more.
+                drop(unsafe { task.into_ref() });
             }),
             Call::Borrowed(Borrowed { run, closure, token, core }) => {
                 // SAFETY: the slot's owner is parked until the wake-up below.

@@ -5,11 +5,15 @@
 //! payload, silently, so that destructors run; the boundary that asked for it catches it: [`Enrolled::interruptible`], or
 //! the root of a coroutine whose runtime ends.
 //!
+//! A context may listen to many requests and be in several regions at once, one inside the other. The parking word has one bit for them all, which only says
+//! that a request may have been made: whoever's sleep it ends looks whether it was one of those around it, and else sleeps on ([`is_asked`]).
+//!
 //! Never while the stack is already unwinding, since a second unwind out of a destructor would abort the process.
 
 use crate::scheduler::park;
 use crate::scheduler::state::Signal;
-use crate::scheduler::task::TaskRef;
+use crate::scheduler::task::{TaskPtr, TaskRef};
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +31,7 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// Unwinds the running context with [`Cancelled`]. Only after `park` has answered `Cancelled`, which it never does while unwinding.
+/// Unwinds the running context with [`Cancelled`]. Only where it does not unwind already, as after `park` has answered `Cancelled`.
 #[cold]
 pub(crate) fn unwind() -> ! {
     resume_unwind(Box::new(Cancelled(())))
@@ -89,7 +93,7 @@ impl Stop {
         Stop::default()
     }
 
-    /// Makes the request: every wait that can be interrupted ends, now and from now on.
+    /// Makes the request: every wait that can be interrupted by it ends, now and from now on.
     pub fn trigger(&self) {
         let listeners = self.lock();
         self.0.triggered.store(true, Ordering::Release);
@@ -109,10 +113,6 @@ impl Stop {
     pub fn enroll(&self) -> Enrolled {
         let task = park::current();
         let mut listeners = self.lock();
-        if self.is_triggered() {
-            // SAFETY: we hold a reference.
-            unsafe { park::signal(task.ptr(), Signal::Cancel) };
-        }
         let place = match listeners.free.pop() {
             Some(place) => place,
             None => {
@@ -138,23 +138,15 @@ impl Enrolled {
     /// # Errors
     /// [`Cancelled`] when the request was made and `f` has been interrupted.
     pub fn interruptible<T>(&self, f: impl FnOnce() -> T) -> Result<T, Cancelled> {
-        /// Ends the region also when `f` panics.
-        struct Region;
-        impl Drop for Region {
-            fn drop(&mut self) {
-                park::with_current(|task| {
-                    // SAFETY: the running context is alive, and the field is its own.
-                    let armed = unsafe { &task.header().armed };
-                    armed.set(armed.get() - 1);
-                });
-            }
+        let task = park::current();
+        let header = task.header();
+        let armed = Armed { stop: self.stop.clone(), outer: Cell::new(header.armed.get()) };
+        header.armed.set(&raw const armed);
+        if self.stop.is_triggered() {
+            // It runs: this leaves the request for its next wait.
+            let _ = header.state.wake(Signal::Cancel);
         }
-        park::with_current(|task| {
-            // SAFETY: as above.
-            let armed = unsafe { &task.header().armed };
-            armed.set(armed.get() + 1);
-        });
-        let region = Region;
+        let region = Region { task, armed: &armed };
         let result = catch_unwind(AssertUnwindSafe(f));
         drop(region);
         result.or_else(|payload| match payload.downcast::<Cancelled>() {
@@ -177,8 +169,49 @@ impl Drop for Enrolled {
         let task = listeners.enrolled[self.place].take();
         listeners.free.push(self.place);
         drop(listeners);
-        if let Some(task) = task {
-            task.header().state.clear_cancel();
-        }
+        drop(task);
     }
+}
+
+/// A region that can be cancelled: a local variable of [`Enrolled::interruptible`], in a list that begins in the context's header.
+pub(crate) struct Armed {
+    stop: Stop,
+    outer: Cell<*const Armed>,
+}
+
+/// Takes a region out of its context's list, also when the code in it panics.
+///
+/// Regions nest, so it is the first; but a generator can be suspended inside of one and be resumed, or dropped, elsewhere on its thread.
+struct Region<'a> {
+    task: TaskRef,
+    armed: &'a Armed,
+}
+
+impl Drop for Region<'_> {
+    fn drop(&mut self) {
+        let mut place = &self.task.header().armed;
+        while !std::ptr::eq(place.get(), self.armed) {
+            // SAFETY: what is in the list is alive: its `Region` has not been dropped, and a stack that is never unwound is never freed. The list
+            // belongs to this thread, which neither a coroutine nor a generator leaves.
+            place = &unsafe { &*place.get() }.outer;
+        }
+        place.set(self.armed.outer.get());
+    }
+}
+
+/// Whether one of the requests has been made that the code of a context can be interrupted by where it is now.
+///
+/// # Safety
+/// The context is the calling thread's: it runs here, or is a coroutine of this worker.
+pub(crate) unsafe fn is_asked(task: TaskPtr) -> bool {
+    // SAFETY: it is alive, and its list belongs to this thread.
+    let mut region = unsafe { task.header() }.armed.get();
+    // SAFETY: as in `Region::drop`.
+    while let Some(armed) = unsafe { region.as_ref() } {
+        if armed.stop.is_triggered() {
+            return true;
+        }
+        region = armed.outer.get();
+    }
+    false
 }

@@ -43,12 +43,12 @@ impl Context {
         self.0.header().name()
     }
 
-    /// Whether it is a coroutine; else it is an OS thread.
+    /// Whether it is a coroutine; else it is an OS thread, or a job of [`spawn_blocking`](crate::spawn_blocking).
     pub fn is_coroutine(&self) -> bool {
         matches!(self.0.header().kind, Kind::Coroutine | Kind::Daemon)
     }
 
-    /// Whether the runtime's end waits for it.
+    /// Whether it is a daemon, for which the runtime's end does not wait.
     pub fn is_daemon(&self) -> bool {
         self.0.header().is_daemon()
     }

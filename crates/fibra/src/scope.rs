@@ -35,7 +35,8 @@ use std::thread;
 ///
 /// # Panics
 /// When `f` does, after the children have ended; and when a child panicked whose handle was not joined. When a child was cut short by the
-/// end of its runtime and its handle was not joined, this unwinds with [`Cancelled`](crate::Cancelled) too.
+/// end of its runtime and its handle was not joined, this unwinds with [`Cancelled`](crate::Cancelled) too (but not in a destructor that runs because the
+/// stack unwinds already, which would abort; there only a handle's `join` tells).
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -47,8 +48,8 @@ where
         Ok(value) => {
             let failed = scope.state.lock().failed;
             assert!(failed.panicked == 0, "a scoped coroutine panicked");
-            if failed.cancelled > 0 {
-                // The caller's runtime is ending as well; it must not take the work for done.
+            // The caller's runtime is ending as well; it must not take the work for done. (In a destructor that runs because of that, it is told already.)
+            if failed.cancelled > 0 && !thread::panicking() {
                 cancel::unwind();
             }
             value

@@ -64,7 +64,7 @@ where
     Builder::new().spawn_local(f).unwrap_or_else(|error| cannot(&error))
 }
 
-/// Starts a coroutine once `delay` is over. Until then it has no stack.
+/// Starts a coroutine once `delay` is over. Until then it has no stack (unless it is spawned from outside its runtime).
 ///
 /// ```
 /// use std::time::{Duration, Instant};

@@ -429,3 +429,37 @@ fn calls_are_made_in_place_when_no_thread_can_be_started() {
     };
     Runtime::builder().workers(2).run(main).unwrap();
 }
+
+#[test]
+fn a_job_that_parks_is_unparked_through_its_handle() {
+    let _alone = alone(2);
+    on_one_worker(|| {
+        for wait in [false, true] {
+            let (ids, id) = mpsc::channel();
+            let job = spawn_blocking(move || {
+                ids.send(fibra::current().id()).unwrap();
+                fibra::park();
+            });
+            if wait {
+                fibra::sleep(Duration::from_millis(5));
+            }
+            job.context().unpark();
+            let context = job.context().id();
+            job.join().unwrap();
+            assert_eq!(id.recv().unwrap(), context);
+        }
+    });
+}
+
+#[test]
+fn runtimes_that_are_dropped_in_coroutines_leave_the_pool_to_those_they_wait_for() {
+    let _alone = alone(1);
+    on_one_worker(|| {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        drop(runtime.spawn(|| {
+            fibra::sleep(Duration::from_millis(50));
+            assert!(fs::metadata(".").unwrap().is_dir());
+        }));
+        drop(runtime);
+    });
+}

@@ -757,3 +757,82 @@ fn settings_in_code_are_checked_and_count_more_than_the_environment() {
         assert!(error.to_string().contains(&bytes.to_string()), "{error}");
     }
 }
+
+/// A coroutine of a worker of two that does not give way; while it runs, whoever sleeps has to take what is sent to that worker.
+#[test]
+fn a_task_that_is_sent_to_a_busy_worker_is_run_by_an_idle_one() {
+    within(LIMIT, || {
+        let runtime = Runtime::builder().workers(2).build().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let busy = {
+            let over = Arc::clone(&over);
+            runtime.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop()
+                }
+            })
+        };
+        // By then the idle one has tidied up, and sleeps without an end.
+        thread::sleep(Duration::from_millis(700));
+        for _ in 0..8 {
+            assert!(runtime.spawn(|| ()).join_timeout(Duration::from_secs(10)).is_ok(), "it was left lying");
+            thread::sleep(Duration::from_millis(20));
+        }
+        over.store(true, Ordering::Relaxed);
+        busy.join().unwrap();
+    });
+}
+
+#[test]
+fn a_destructor_that_opens_a_scope_when_the_runtime_ends_does_not_abort() {
+    struct Scopes(Arc<AtomicUsize>);
+    impl Drop for Scopes {
+        fn drop(&mut self) {
+            fibra::scope(|scope| {
+                scope.spawn(|| ());
+            });
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    for workers in [1, 2] {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&dropped);
+        on_workers(workers, move || {
+            let scopes = Scopes(count);
+            daemon(move || {
+                let _scopes = scopes;
+                park();
+            });
+            fibra::sleep(Duration::from_millis(5));
+        });
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    }
+}
+
+/// Destructors of what was never started wait, for ever if nobody asks them to stop.
+#[test]
+fn what_has_not_started_is_dropped_on_a_stack_whatever_it_was_waiting_for() {
+    struct Parks(Arc<AtomicUsize>);
+    impl Drop for Parks {
+        fn drop(&mut self) {
+            assert!(fibra::current().is_coroutine());
+            let caught = catch_unwind(park);
+            assert!(thread::panicking() || caught.unwrap_err().is::<Cancelled>());
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    for workers in [1, 2] {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&dropped);
+        on_workers(workers, move || {
+            let later = Parks(Arc::clone(&count));
+            let hour = Duration::from_secs(3600);
+            drop(Builder::new().daemon(true).spawn_after(hour, move || drop(later)).unwrap());
+            for n in 0..200 {
+                let last = (n == 199).then(|| Parks(Arc::clone(&count)));
+                daemon(move || drop(last));
+            }
+        });
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    }
+}

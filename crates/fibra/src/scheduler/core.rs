@@ -248,14 +248,15 @@ impl Core {
         let worker = &self.workers[index];
         worker.enter_foreign();
         match worker.push_unstarted(task) {
-            Ok(()) => {
-                worker.rouse();
-            }
+            // Awake, it may be busy for long: then somebody idle can take it.
+            Ok(()) if !worker.rouse() => self.wake_a_thief(index),
+            Ok(()) => {}
             Err(task) => refuse(task),
         }
     }
 
     /// There is something that an idle worker could start: wakes one that sleeps. One that is about to sleep looks at the backlogs after it has said so.
+    /// Who is woken has the baton: it steals before it runs anything else, or, when it has something of its own, wakes another in its stead.
     pub(super) fn wake_a_thief(&self, besides: usize) {
         sync::in_order();
         for (index, worker) in self.workers.iter().enumerate() {
@@ -265,19 +266,19 @@ impl Core {
         }
     }
 
-    /// An idle worker takes tasks that have not started from one that has more than it can start at once; whether it found some. They stay
-    /// where others can take them on, for the one that runs first may be busy for long. `first`: where to look first.
-    pub(super) fn steal(&self, thief: usize, first: usize) -> bool {
+    /// An idle worker takes tasks that have not started from one that has more than it can start at once. It runs the one that is returned at once;
+    /// the others stay where yet others can take them, who are told. `first`: where to look first.
+    pub(super) fn steal(&self, thief: usize, first: usize) -> Option<TaskPtr> {
         let count = self.workers.len();
-        let stolen = (0..count)
+        let mut stolen = (0..count)
             .map(|i| first.wrapping_add(i) % count)
             .filter(|&victim| victim != thief)
             .map(|victim| self.workers[victim].steal())
-            .find(|stolen| !stolen.is_empty());
-        let Some(stolen) = stolen else { return false };
+            .find(|stolen| !stolen.is_empty())?;
         let worker = &self.workers[thief];
         worker.enter(stolen.len());
-        let others = stolen.len() > 1;
+        let task = stolen.pop_front();
+        let others = !stolen.is_empty();
         for task in stolen {
             if let Err(task) = worker.push_unstarted(task) {
                 refuse(task);
@@ -286,7 +287,7 @@ impl Core {
         if others || self.backlog_besides(thief) {
             self.wake_a_thief(thief);
         }
-        true
+        task
     }
 
     /// Whether another worker has something that an idle one could start.

@@ -10,8 +10,9 @@
 
 use super::state::{Mode, Prepare, Reason, Signal, Wake};
 use super::sync::thread_local;
-use super::task::{Kind, TaskPtr, TaskRef, new_thread};
+use super::task::{TaskPtr, TaskRef, new_thread};
 use super::worker::{Pause, Worker};
+use crate::cancel;
 use fibra_driver::Token;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ fn cancellable(task: TaskPtr) -> Mode {
 /// The requests to stop that end a wait of a context that does not unwind.
 pub(super) fn all_requests(task: TaskPtr) -> Mode {
     // SAFETY: the running context is alive, and `armed` is its own.
-    let armed = unsafe { task.header() }.armed.get() != 0;
+    let armed = !unsafe { task.header() }.armed.get().is_null();
     Mode { cancel: armed, kill: true, ..Mode::default() }
 }
 
@@ -114,12 +115,57 @@ pub(crate) fn park_for_token(deadline: Option<Instant>) -> Reason {
     with_current(|task| sleep(task, deadline, Mode { token: true, ..cancellable(task) }))
 }
 
+/// Runs `f` with `task`, a job, as the context of this OS thread.
+pub(crate) fn run_as(task: TaskPtr, f: impl FnOnce()) {
+    struct Restore(Option<TaskPtr>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            THREAD.with(|thread| thread.set(self.0));
+        }
+    }
+    let _restore = Restore(THREAD.with(|thread| thread.replace(Some(task))));
+    f();
+}
+
 #[inline(always)]
 fn sleep(task: TaskPtr, deadline: Option<Instant>, mode: Mode) -> Reason {
+    match sleep_once(task, deadline, mode) {
+        Reason::Cancelled => heed(task, deadline, mode.token),
+        reason => reason,
+    }
+}
+
+/// A sleep was ended by a request to stop. Goes on with it when the request was none that the present code listens to: it was meant for a region
+/// that is over, or has not begun.
+#[cold]
+fn heed(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Reason {
+    // SAFETY: the running context is alive.
+    let state = &unsafe { task.header() }.state;
+    loop {
+        // First forgotten and then looked for: who asks has said so before he signals.
+        state.clear_cancel();
+        // SAFETY: the context is the running one.
+        let asked = unsafe { cancel::is_asked(task) };
+        if asked {
+            // For the next wait, too.
+            let _ = state.wake(Signal::Cancel);
+        }
+        if asked || state.is_killed() {
+            return Reason::Cancelled;
+        }
+        match sleep_once(task, deadline, Mode { token, ..cancellable(task) }) {
+            Reason::Cancelled => {}
+            reason => return reason,
+        }
+    }
+}
+
+#[inline(always)]
+fn sleep_once(task: TaskPtr, deadline: Option<Instant>, mode: Mode) -> Reason {
     // SAFETY: the running context is alive.
     let header = unsafe { task.header() };
     let prepared = header.state.prepare(mode);
-    if header.kind == Kind::Thread {
+    if header.is_thread() {
         return match prepared {
             Prepare::Ready(reason) => reason,
             Prepare::Sleep => sleep_thread(task, deadline),
@@ -208,7 +254,7 @@ pub(crate) fn wake(token: Token) {
 pub(crate) unsafe fn signal(task: TaskPtr, signal: Signal) {
     // SAFETY: the caller's contract.
     let header = unsafe { task.header() };
-    if header.kind == Kind::Thread {
+    if header.is_thread() {
         // The thread may run on, and end, as soon as its word changes; the futex call comes after that.
         // SAFETY: it is alive now.
         let thread = unsafe { task.add_ref() };

@@ -5,7 +5,7 @@ use super::run_queue::Schedule;
 use super::settings::{self, DriverKind};
 use super::shared::Shared;
 use super::task::{Settings, new_task};
-use super::worker::Worker;
+use super::worker::{self, Worker};
 use crate::spawn::{Builder, JoinHandle};
 use crate::time::clock::Clock;
 use fibra_context::overflow;
@@ -134,7 +134,7 @@ impl RuntimeBuilder {
     /// A setting that is out of its bounds (here or in the environment), or no descriptors or threads left.
     pub fn build(self) -> io::Result<Runtime> {
         let name = self.thread_name();
-        let (core, drivers) = self.core()?;
+        let (core, drivers) = self.core(0)?;
         let threads = start_threads(&core, drivers, 0, &name)?;
         Ok(Runtime { core, threads })
     }
@@ -155,7 +155,7 @@ impl RuntimeBuilder {
             "fibra::run was called inside a runtime: use fibra::spawn, or run it on another thread"
         );
         let name = self.thread_name();
-        let (core, mut drivers) = self.core()?;
+        let (core, mut drivers) = self.core(settings::MAIN_STACK_SIZE)?;
         let own = drivers.remove(0);
         let threads = start_threads(&core, drivers, 1, &name)?;
         let result = work_here(&core, own, main);
@@ -173,7 +173,7 @@ impl RuntimeBuilder {
     }
 
     /// Checks the settings and makes what the workers share, and a driver for each.
-    fn core(self) -> io::Result<(Arc<Core>, Vec<Driver>)> {
+    fn core(self, main_stack_size: usize) -> io::Result<(Arc<Core>, Vec<Driver>)> {
         let workers = match self.workers {
             Some(count) => count,
             None => settings::workers()?.unwrap_or_else(settings::default_workers),
@@ -197,7 +197,7 @@ impl RuntimeBuilder {
         }
         check_stack_size(stack_size)?;
         // A first stack for trial, for without any a runtime would wait in silence for one to come free.
-        drop(fibra_context::arena::allocate(stack_size)?);
+        drop(fibra_context::arena::allocate(stack_size.max(main_stack_size))?);
         overflow::install();
         let drivers: Vec<Driver> = (0..workers)
             .map(|_| match driver {
@@ -226,7 +226,7 @@ where
     F: FnOnce() -> T,
 {
     let _stack = overflow::protect_thread();
-    let worker = Worker::new(Arc::clone(core), 0, driver);
+    let worker = worker::or_abort(|| Worker::new(Arc::clone(core), 0, driver));
     worker.enter(|| {
         let core_of_main = Arc::clone(core);
         let settings = Settings {
@@ -263,7 +263,7 @@ fn start_threads(
         let core_of_worker = Arc::clone(core);
         let started = thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
             let _stack = overflow::protect_thread();
-            let worker = Worker::new(core_of_worker, index, driver);
+            let worker = worker::or_abort(|| Worker::new(core_of_worker, index, driver));
             worker.enter(|| {
                 worker.run(&|| worker.has_ended());
                 worker.close();
@@ -352,8 +352,8 @@ impl Drop for Runtime {
             return;
         }
         let (core, threads) = (Arc::clone(&self.core), std::mem::take(&mut self.threads));
-        // On another runtime's worker this must not block the thread.
-        crate::blocking::run(move || end(&core, threads));
+        // On another runtime's worker this must not block the thread; nor one of the pool, which the coroutines that are waited for may need.
+        crate::blocking::run_apart(move || end(&core, threads));
     }
 }
 

@@ -7,7 +7,7 @@
 //!  ON_TOKEN ON_CANCEL ON_KILL   which signals, besides Wake and Timeout, end this sleep
 //!  WAKE       a Wake came while the context did not sleep            (exactly one Wake for each wait that was not left)
 //!  TOKEN      `unpark` was called                                    (kept until a `park` takes it)
-//!  CANCEL     somebody asked this context to stop                    (sticky)
+//!  CANCEL     somebody may have asked this context to stop           (kept until it has looked who, and for what: `park`)
 //!  KILL       its runtime is ending                                  (sticky)
 //!  REASON     why the last sleep ended                               (two bits)
 //! ```
@@ -231,9 +231,14 @@ impl State {
         &self.0
     }
 
-    /// Withdraws a request to stop.
+    /// Forgets that somebody asked the context to stop. Called by the context itself.
     pub(crate) fn clear_cancel(&self) {
         self.0.fetch_and(!CANCEL, Ordering::AcqRel);
+    }
+
+    /// Whether the runtime is ending.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & KILL != 0
     }
 }
 

@@ -27,7 +27,7 @@ use super::shared::Shared;
 use super::state::{Signal, State};
 use super::sync::{AtomicU32, Ordering, fence};
 use super::worker::Pause;
-use crate::cancel::Cancelled;
+use crate::cancel::{Armed, Cancelled};
 use crate::scope::ScopeState;
 use fibra_context::{Coroutine, Yielder};
 use fibra_driver::Token;
@@ -50,8 +50,8 @@ pub(crate) struct Header {
     pub(crate) kind: Kind,
     /// Whether the sleep that has begun last cannot be cancelled only because the thread was unwinding.
     pub(crate) put_off: StdCell<bool>,
-    /// How many regions around the present code can be cancelled.
-    pub(crate) armed: StdCell<u32>,
+    /// The innermost of the regions around the present code that can be cancelled; null for none.
+    pub(crate) armed: StdCell<*const Armed>,
     yielder: StdCell<*const Yielder<(), Pause>>,
     pub(crate) coroutine: UnsafeCell<Option<Coroutine<(), Pause, ()>>>,
     /// About where the stack's top was when the coroutine was suspended: a hint for the cache, and no more.
@@ -81,7 +81,7 @@ pub(crate) enum Kind {
     Daemon,
     /// An OS thread outside the runtime, or a worker outside of its coroutines.
     Thread,
-    /// A closure for the blocking pool.
+    /// A closure for the blocking pool: while it runs, it is the context of its thread.
     Job,
 }
 
@@ -278,7 +278,7 @@ impl Header {
             kind,
             stack_size,
             slot: StdCell::new(u32::MAX),
-            armed: StdCell::new(0),
+            armed: StdCell::new(ptr::null()),
             put_off: StdCell::new(false),
             yielder: StdCell::new(ptr::null()),
             stack_pointer: StdCell::new(0),
@@ -288,6 +288,12 @@ impl Header {
 
     pub(crate) fn name(&self) -> Option<&str> {
         self.extra.as_ref()?.name.as_deref()
+    }
+
+    /// Whether it waits as an OS thread does.
+    #[inline]
+    pub(crate) fn is_thread(&self) -> bool {
+        matches!(self.kind, Kind::Thread | Kind::Job)
     }
 
     pub(crate) fn is_daemon(&self) -> bool {

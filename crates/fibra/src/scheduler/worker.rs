@@ -99,6 +99,21 @@ pub(crate) struct Worker {
     mail: RefCell<Vec<TaskPtr>>,
 }
 
+/// Runs `f`, which is a worker's own code: a panic out of it aborts.
+pub(super) fn or_abort<R>(f: impl FnOnce() -> R) -> R {
+    struct Abort;
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            eprintln!("fibra: a worker has panicked, and its coroutines cannot go on");
+            std::process::abort();
+        }
+    }
+    let abort = Abort;
+    let result = f();
+    std::mem::forget(abort);
+    result
+}
+
 thread_local! {
     /// The worker that this thread is, or null.
     static HERE: Cell<*const Worker> = const { Cell::new(ptr::null()) };
@@ -144,13 +159,6 @@ impl Worker {
     /// Makes this the thread's worker while `f` runs. A panic out of `f` aborts the process: it is none of a coroutine's but the worker's own
     /// (or a [`Schedule`](super::run_queue::Schedule)'s or a clock's), and coroutines that others borrow from would be left behind.
     pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
-        struct Abort;
-        impl Drop for Abort {
-            fn drop(&mut self) {
-                eprintln!("fibra: a worker has panicked, and its coroutines cannot go on");
-                std::process::abort();
-            }
-        }
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
@@ -160,10 +168,7 @@ impl Worker {
         let before = HERE.with(|here| here.replace(self));
         assert!(before.is_null(), "a thread is one worker at a time");
         let _leave = Leave;
-        let abort = Abort;
-        let result = f();
-        std::mem::forget(abort);
-        result
+        or_abort(f)
     }
 
     /// The coroutine that runs; none while the worker itself does.
@@ -234,8 +239,9 @@ impl Worker {
             }
             over()
         };
+        let mut stolen = None;
         loop {
-            while let Some(mut task) = self.next() {
+            while let Some(mut task) = stolen.take().or_else(|| self.next()) {
                 loop {
                     let yielded = self.resume(task);
                     if self.put_off.get() {
@@ -267,10 +273,28 @@ impl Worker {
                 return;
             }
             // The end of the runtime makes daemons run, in order to unwind.
-            if self.ready.borrow().is_empty() && !self.core.steal(self.index, self.random() as usize) {
+            if !self.ready.borrow().is_empty() {
+                continue;
+            }
+            stolen = self.steal();
+            if stolen.is_none() {
                 self.sleep(over);
+                self.fire_timers();
+                // It may have been woken in order to steal: see `Core::wake_a_thief`.
+                if self.ready.borrow().is_empty() && !self.has_arrivals() {
+                    stolen = self.steal();
+                } else if self.core.backlog_besides(self.index) {
+                    self.core.wake_a_thief(self.index);
+                }
             }
         }
+    }
+
+    fn steal(&self) -> Option<TaskPtr> {
+        if self.core.workers.len() == 1 {
+            return None;
+        }
+        self.core.steal(self.index, self.random() as usize)
     }
 
     /// A look at what happened outside, without waiting.
@@ -278,6 +302,8 @@ impl Worker {
     fn look(&self) {
         self.until_look.set(RESUMES_PER_LOOK);
         self.fire_timers();
+        // Another worker may have given a stack back.
+        self.feed(1);
         if self.driver.borrow().has_sources() {
             self.ask_driver(Some(Duration::ZERO));
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// A source of time for a runtime: the system's monotonic clock, unless another is given to
-/// [`Builder::clock`](crate::RuntimeBuilder::clock), as tests do that do not want to wait.
+/// [`RuntimeBuilder::clock`](crate::RuntimeBuilder::clock), as tests do that do not want to wait.
 ///
 /// ```
 /// use std::sync::Mutex;

@@ -176,6 +176,12 @@ impl<T> TimerWheel<T> {
         self.due.shrink_to(DUE_KEPT);
     }
 
+    /// Stops the timers whose values are like that, and returns the values. Looks at all of them.
+    pub(crate) fn cancel_all(&mut self, like: impl Fn(&T) -> bool) -> Vec<T> {
+        let keys = self.entries.keys(like);
+        keys.into_iter().filter_map(|key| self.cancel(key)).collect()
+    }
+
     /// Appends the value of every live timer to `values`, in no order, and leaves the wheel without any.
     pub(crate) fn drain(&mut self, values: &mut Vec<T>) {
         self.occupied = [0; LEVELS];
@@ -357,6 +363,18 @@ mod tests {
             assert_eq!(rig.wheel.cancel(keys[value]), None);
         }
         assert_eq!(rig.expire(1000), [1, 3]);
+    }
+
+    #[test]
+    fn timers_of_a_kind_are_stopped_and_the_others_fire() {
+        let mut rig = Rig::new();
+        let keys: Vec<TimerKey> = (0..100).map(|value| rig.insert(value * 1_000_000, value)).collect();
+        rig.insert(u64::MAX, 101);
+        let mut odd = rig.wheel.cancel_all(|value| value % 2 == 1);
+        odd.sort_unstable();
+        assert_eq!(odd, (1..=101).step_by(2).filter(|&value| value != 103).collect::<Vec<_>>());
+        assert_eq!(rig.wheel.cancel(keys[1]), None);
+        assert_eq!(rig.expire(1 << 40), (0..100).step_by(2).collect::<Vec<_>>());
     }
 
     #[test]

@@ -89,10 +89,7 @@ fn work_until(core: &Core, index: usize, got: usize) {
 /// As `Worker::run` of a worker that runs one task, and never gets round to another.
 fn run_one(core: &Core, index: usize) {
     let shared = &core.workers[index];
-    while shared.pop_unstarted().is_none() {
-        if core.steal(index, 0) {
-            continue;
-        }
+    while shared.pop_unstarted().is_none() && core.steal(index, 0).is_none() {
         if !shared.lie_down() {
             thread::yield_now();
             continue;

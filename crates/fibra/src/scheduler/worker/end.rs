@@ -14,8 +14,12 @@ impl Worker {
                 // SAFETY: a started task is alive until `bury`, which is this thread's.
                 unsafe { park::signal(task, Signal::Kill) };
             }
+            // SAFETY: what has a timer is alive.
+            let later = |task: &TaskPtr| unsafe { task.header() }.worker.load(Ordering::Relaxed).is_null();
+            let later = self.timers.borrow_mut().cancel_all(later);
+            later.into_iter().for_each(|task| self.push_ready(task));
         }
-        // What has not started is dropped when its turn comes (`resume`).
+        // What has not started is dropped when its turn comes (`start`).
         self.feed(usize::MAX);
     }
 
@@ -31,7 +35,15 @@ impl Worker {
     pub(crate) fn has_ended(&self) -> bool {
         self.core.phase() >= Phase::Killing
             && self.killed.get()
-            && (self.tasks.borrow().is_empty() || self.core.is_out_of_patience())
+            && (self.is_empty() || self.core.is_out_of_patience())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tasks.borrow().is_empty()
+            && self.ready.borrow().is_empty()
+            && self.starved.borrow().is_empty()
+            && self.timers.borrow().is_empty()
+            && !self.shared.has_backlog()
     }
 
     /// After the last run: what is left is given up.

@@ -134,6 +134,15 @@ impl<T> Entries<T> {
         value
     }
 
+    /// The keys of those whose values are like that.
+    pub(super) fn keys(&self, like: impl Fn(&T) -> bool) -> Vec<TimerKey> {
+        let found = |(index, entry): (usize, &Entry<T>)| {
+            let generation = entry.generation;
+            entry.value.as_ref().is_some_and(&like).then_some(TimerKey { index: index as u32, generation })
+        };
+        self.slab.iter().enumerate().filter_map(found).collect()
+    }
+
     /// Ends all timers, of which those in lists are given up with their lists.
     pub(super) fn drain(&mut self, values: &mut Vec<T>) {
         values.extend(std::mem::take(&mut self.slab).into_iter().filter_map(|entry| entry.value));
