@@ -642,3 +642,23 @@ fn a_call_that_is_under_way_hears_a_request_to_stop_only_afterwards() {
         assert!(read.load(Ordering::Relaxed), "the read was cut short");
     });
 }
+
+/// What an `Arc<File>` of std does by itself takes a reference to the file here.
+#[test]
+fn file_in_an_arc_reads_writes_and_seeks_through_a_reference() {
+    on_one_worker(|| {
+        let directory = scratch();
+        let path = directory.path().join("shared");
+        let options = File::options().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = Arc::new(options.unwrap());
+        let writing = {
+            let file = Arc::clone(&file);
+            fibra::spawn(move || (&*file).write_all(b"shared").unwrap())
+        };
+        writing.join().unwrap();
+        (&*file).seek(SeekFrom::Start(0)).unwrap();
+        let mut text = String::new();
+        (&*file).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "shared");
+    });
+}

@@ -3,13 +3,13 @@
 mod network;
 
 use fibra::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
-use network::{let_others_wait, on_workers, tcp_pair};
+use network::{duplicate, let_others_wait, on_workers, tcp_pair};
 use rustix::fs::OFlags;
 use std::io::{ErrorKind, Read, Write};
 use std::net;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -103,9 +103,8 @@ fn mode_goes_with_the_socket_both_ways() {
         assert_eq!(one.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
         one.set_nonblocking(false).unwrap();
         assert!(!is_nonblocking(&net::TcpStream::from(one)));
-        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let listener = TcpListener::from(listener);
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(is_nonblocking(&net::TcpListener::from(listener)));
     });
@@ -163,6 +162,73 @@ fn clone_of_a_listener_that_left_does_not_block_its_worker() {
         TcpStream::connect(address).unwrap();
         accepting.join().unwrap().unwrap();
         drop(left);
+    });
+}
+
+/// The mode of its descriptor is the library's doing, not its user's.
+#[test]
+fn duplicate_of_a_listener_waits() {
+    on_workers(&[1], || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let copy = TcpListener::from(duplicate(&listener));
+        let accepting = fibra::spawn_local(move || copy.accept().map(|_| copy));
+        let_others_wait();
+        assert!(!accepting.is_finished());
+        TcpStream::connect(address).unwrap();
+        let copy = accepting.join().unwrap().unwrap();
+        // It leaves: the first one's accepts still must not block the worker.
+        let copy = net::TcpListener::from(copy);
+        assert!(is_nonblocking(&copy));
+        let listener = Arc::new(listener);
+        let accepting = {
+            let listener = Arc::clone(&listener);
+            fibra::spawn_local(move || listener.accept().map(drop))
+        };
+        let_others_wait();
+        assert!(!accepting.is_finished());
+        TcpStream::connect(address).unwrap();
+        accepting.join().unwrap().unwrap();
+        // Nobody is left here when the first one leaves too.
+        drop(net::TcpListener::from(Arc::into_inner(listener).unwrap()));
+        assert!(!is_nonblocking(&copy));
+        // And from a duplicate whose first is gone.
+        let listener = TcpListener::from(copy);
+        let copy = duplicate(&listener);
+        drop(listener);
+        assert!(is_nonblocking(&copy));
+        let copy = net::TcpListener::from(TcpListener::from(copy));
+        assert!(!is_nonblocking(&copy));
+    });
+}
+
+#[test]
+fn listener_that_std_did_not_let_wait_waits_here() {
+    on_workers(BOTH, || {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("socket");
+        let listener = unix::net::UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = UnixListener::from(listener);
+        let accepting = fibra::spawn(move || listener.accept().map(drop));
+        let_others_wait();
+        UnixStream::connect(&path).unwrap();
+        accepting.join().unwrap().unwrap();
+    });
+}
+
+/// Handles of one open file come and go on several threads, and the last one to leave leaves it as std expects it.
+#[test]
+fn last_listener_to_leave_puts_the_mode_back() {
+    on_workers(&[2], || {
+        for _ in 0..200 {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let outside = duplicate(&listener);
+            let leaving = [listener.try_clone().unwrap(), TcpListener::from(duplicate(&listener)), listener]
+                .map(|listener| fibra::spawn(move || net::TcpListener::from(listener)));
+            leaving.into_iter().for_each(|leaving| drop(leaving.join().unwrap()));
+            assert!(!is_nonblocking(&outside));
+        }
     });
 }
 
@@ -230,6 +296,40 @@ fn descriptors_go_in_and_out() {
         let mut one = TcpStream::from(OwnedFd::from(one));
         other.write_all(b"x").unwrap();
         one.read_exact(&mut [0]).unwrap();
+    });
+}
+
+#[test]
+fn every_kind_of_socket_comes_of_a_number() {
+    fn from_number<S: FromRawFd>(socket: impl IntoRawFd) -> S {
+        // SAFETY: the number is of the descriptor that has just been given up.
+        unsafe { S::from_raw_fd(socket.into_raw_fd()) }
+    }
+    on_workers(&[1], || {
+        let (one, mut other) = tcp_pair();
+        let mut one: TcpStream = from_number(one);
+        other.write_all(b"x").unwrap();
+        one.read_exact(&mut [0]).unwrap();
+        let listener: TcpListener = from_number(TcpListener::bind("127.0.0.1:0").unwrap());
+        TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.accept().unwrap();
+        let udp: UdpSocket = from_number(UdpSocket::bind("127.0.0.1:0").unwrap());
+        udp.send_to(b"x", udp.local_addr().unwrap()).unwrap();
+        assert_eq!(udp.recv(&mut [0; 8]).unwrap(), 1);
+        let (one, other) = UnixStream::pair().unwrap();
+        (&from_number::<UnixStream>(one)).write_all(b"x").unwrap();
+        (&other).read_exact(&mut [0]).unwrap();
+        let (one, other) = UnixDatagram::pair().unwrap();
+        from_number::<UnixDatagram>(one).send(b"x").unwrap();
+        assert_eq!(other.recv(&mut [0; 8]).unwrap(), 1);
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("socket");
+        let listener: UnixListener = from_number(UnixListener::bind(&path).unwrap());
+        UnixStream::connect(&path).unwrap();
+        listener.accept().unwrap();
+        // And files.
+        let mut file: fibra::fs::File = from_number(std::fs::File::open("/dev/zero").unwrap());
+        file.read_exact(&mut [0]).unwrap();
     });
 }
 

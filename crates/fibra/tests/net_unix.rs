@@ -92,12 +92,8 @@ fn stream_over_an_abstract_name() {
 #[test]
 fn connect_waits_until_the_backlog_has_room_and_the_worker_goes_on() {
     on_workers(&[1], || {
-        use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
         let place = Place::new();
-        let fd: OwnedFd = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
-        bind(&fd, &SocketAddrUnix::new(&place.0).unwrap()).unwrap();
-        listen(&fd, 0).unwrap();
-        let listener = UnixListener::from(fd);
+        let listener = listener_without_a_backlog(&place);
         let path = place.0.clone();
         let connecting: Vec<_> = (0..4)
             .map(|_| {
@@ -110,6 +106,130 @@ fn connect_waits_until_the_backlog_has_room_and_the_worker_goes_on() {
             listener.accept().unwrap();
         }
         connecting.into_iter().for_each(|connecting| connecting.join().unwrap().unwrap());
+    });
+}
+
+/// A listener for whose connections only one place is kept.
+fn listener_without_a_backlog(place: &Place) -> UnixListener {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    let fd: OwnedFd = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&fd, &SocketAddrUnix::new(&place.0).unwrap()).unwrap();
+    listen(&fd, 0).unwrap();
+    UnixListener::from(fd)
+}
+
+/// More connects than the blocking pool has threads; and who accepts needs the pool too.
+#[test]
+fn connects_that_wait_leave_the_blocking_pool_to_others() {
+    fibra::blocking::set_max_threads(2);
+    on_workers(BOTH, || {
+        let place = Place::new();
+        let listener = listener_without_a_backlog(&place);
+        let connecting: Vec<_> = (0..600)
+            .map(|_| {
+                let path = place.0.clone();
+                fibra::spawn(move || UnixStream::connect(path).map(drop))
+            })
+            .collect();
+        let_others_wait();
+        for _ in 0..600 {
+            listener.accept().unwrap();
+            fibra::spawn_blocking(|| ()).join().unwrap();
+        }
+        connecting.into_iter().for_each(|connecting| connecting.join().unwrap().unwrap());
+    });
+    fibra::blocking::set_max_threads(512);
+}
+
+#[test]
+fn request_to_stop_ends_a_connect_that_waits() {
+    on_workers(BOTH, || {
+        let place = Place::new();
+        let listener = listener_without_a_backlog(&place);
+        let first = UnixStream::connect(&place.0).unwrap();
+        let stop = fibra::Stop::new();
+        let connecting = {
+            let (stop, path) = (stop.clone(), place.0.clone());
+            fibra::spawn(move || stop.enroll().interruptible(|| UnixStream::connect(path)).is_err())
+        };
+        fibra::sleep(Duration::from_millis(5));
+        assert!(!connecting.is_finished());
+        stop.trigger();
+        assert!(connecting.join().unwrap());
+        listener.accept().unwrap();
+        drop(first);
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(
+            listener.accept().unwrap_err().kind(),
+            ErrorKind::WouldBlock,
+            "there is no second connection"
+        );
+    });
+}
+
+#[test]
+fn end_of_the_runtime_ends_a_connect_that_waits() {
+    on_workers(BOTH, || {
+        let place = Place::new();
+        let _listener = listener_without_a_backlog(&place);
+        let _first = UnixStream::connect(&place.0).unwrap();
+        let path = place.0.clone();
+        let waiting = thread::spawn(move || {
+            fibra::run(|| {
+                fibra::Builder::new().daemon(true).spawn(|| UnixStream::connect(path)).unwrap();
+                fibra::sleep(Duration::from_millis(5));
+            });
+        });
+        fibra::spawn_blocking(move || waiting.join().unwrap()).join().unwrap();
+    });
+}
+
+#[test]
+fn connect_of_an_os_thread_waits_in_the_kernel() {
+    within(Duration::from_secs(30), || {
+        let place = Place::new();
+        let listener = listener_without_a_backlog(&place);
+        let connecting: Vec<_> = (0..3)
+            .map(|_| {
+                let path = place.0.clone();
+                thread::spawn(move || UnixStream::connect(path).map(drop))
+            })
+            .collect();
+        for _ in 0..3 {
+            listener.accept().unwrap();
+        }
+        connecting.into_iter().for_each(|connecting| connecting.join().unwrap().unwrap());
+    });
+}
+
+#[test]
+fn connected_stream_is_in_blocking_mode() {
+    on_workers(BOTH, || {
+        let place = Place::new();
+        let listener = UnixListener::bind(&place.0).unwrap();
+        let stream = UnixStream::connect(&place.0).unwrap();
+        for fd in [stream.as_fd(), listener.accept().unwrap().0.as_fd()] {
+            assert!(!rustix::fs::fcntl_getfl(fd).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
+        }
+    });
+}
+
+#[test]
+fn reference_to_a_listener_iterates_over_connections() {
+    on_workers(BOTH, || {
+        let place = Place::new();
+        let listener = UnixListener::bind(&place.0).unwrap();
+        let path = place.0.clone();
+        let connecting = fibra::spawn(move || (0..2).for_each(|_| drop(UnixStream::connect(&path).unwrap())));
+        let mut count = 0;
+        for stream in &listener {
+            stream.unwrap();
+            count += 1;
+            if count == 2 {
+                break;
+            }
+        }
+        connecting.join().unwrap();
     });
 }
 
@@ -282,6 +402,93 @@ fn send_to_a_full_queue_times_out() {
         assert_eq!(sender.send_to(b"x", &place.0).unwrap_err().kind(), ErrorKind::WouldBlock);
         receiver.set_nonblocking(true).unwrap();
         assert_eq!(std::iter::from_fn(|| receiver.recv(&mut [0; 8]).ok()).count(), sent);
+    });
+}
+
+/// Fills the receiver's queue.
+fn fill(receiver: &std::path::Path) {
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"x", receiver).is_ok() {}
+}
+
+/// The one that the socket is connected to takes nothing; the receiver does.
+#[test]
+fn connected_socket_sends_to_another_as_soon_as_that_has_room() {
+    on_workers(BOTH, || {
+        for on_thread in [false, true] {
+            let (stubborn, busy) = (Place::new(), Place::new());
+            let _stubborn = UnixDatagram::bind(&stubborn.0).unwrap();
+            let receiver = UnixDatagram::bind(&busy.0).unwrap();
+            let sender = UnixDatagram::unbound().unwrap();
+            sender.connect(&stubborn.0).unwrap();
+            fill(&stubborn.0);
+            fill(&busy.0);
+            let path = busy.0.clone();
+            let send = move || sender.send_to(b"last", path).unwrap();
+            let receive = || while receiver.recv(&mut [0; 8]).unwrap() != 4 {};
+            if on_thread {
+                let sending = thread::spawn(send);
+                fibra::sleep(Duration::from_millis(5));
+                receive();
+                fibra::spawn_blocking(move || sending.join().unwrap()).join().unwrap();
+            } else {
+                let sending = fibra::spawn(send);
+                let_others_wait();
+                receive();
+                sending.join().unwrap();
+            }
+        }
+    });
+}
+
+/// Its own buffer is full, of packets that the one that it is connected to does not take; the receiver has room.
+#[test]
+fn connected_socket_with_a_full_buffer_waits_for_its_time() {
+    on_workers(BOTH, || {
+        let (stubborn, free) = (Place::new(), Place::new());
+        let full = UnixDatagram::bind(&stubborn.0).unwrap();
+        let receiver = UnixDatagram::bind(&free.0).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&sender, 4096).unwrap();
+        sender.connect(&stubborn.0).unwrap();
+        sender.set_nonblocking(true).unwrap();
+        while sender.send(&[0; 1024]).is_ok() {}
+        sender.set_nonblocking(false).unwrap();
+        let timeout = Duration::from_millis(20);
+        sender.set_write_timeout(Some(timeout)).unwrap();
+        let began = Instant::now();
+        assert_eq!(sender.send_to(&[0; 1024], &free.0).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(began.elapsed() >= timeout);
+        sender.set_write_timeout(None).unwrap();
+        let sending = fibra::spawn(move || sender.send_to(&[0; 1024], &free.0).unwrap());
+        let_others_wait();
+        full.set_nonblocking(true).unwrap();
+        while full.recv(&mut [0; 1024]).is_ok() {}
+        assert_eq!(receiver.recv(&mut [0; 1024]).unwrap(), 1024);
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn close_ends_a_send_that_waits_for_the_receiver() {
+    on_workers(BOTH, || {
+        for connected in [false, true] {
+            let place = Place::new();
+            let _receiver = UnixDatagram::bind(&place.0).unwrap();
+            fill(&place.0);
+            let sender = Arc::new(UnixDatagram::unbound().unwrap());
+            if connected {
+                sender.connect(&place.0).unwrap();
+            }
+            let sending = {
+                let (sender, path) = (Arc::clone(&sender), place.0.clone());
+                fibra::spawn(move || sender.send_to(b"x", path))
+            };
+            fibra::sleep(Duration::from_millis(2));
+            sender.close();
+            assert_eq!(sending.join().unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
+        }
     });
 }
 

@@ -6,7 +6,7 @@ use crate::blocking::{run, run_apart};
 use std::fmt;
 use std::fs::{FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -23,7 +23,8 @@ use std::time::SystemTime;
 /// a cached file whole with a buffer of any size. A write always makes the trip, about ten microseconds:
 /// collect small ones in a [`BufWriter`](io::BufWriter).
 ///
-/// Through `&File` and clones many contexts may use a file at once; they share its position, as ever. Those that read or write
+/// Through `&File` and clones many contexts may use a file at once; they share its position, as ever. (Std's `Arc<File>` reads and writes by itself, which
+/// Rust allows std alone: with an `Arc` of this one, it is `(&*file).read(…)`.) Those that read or write
 /// at a place of their own ([`FileExt`]) are never in each other's way. (A descriptor that was duplicated elsewhere, or inherited, shares the
 /// position without this type knowing: a cached read through one then waits on the worker for a slow read through the other.)
 ///
@@ -359,6 +360,14 @@ impl AsFd for File {
 impl AsRawFd for File {
     fn as_raw_fd(&self) -> RawFd {
         self.std.as_raw_fd()
+    }
+}
+
+#[expect(unsafe_code, reason = "the trait is an unsafe one")]
+impl FromRawFd for File {
+    unsafe fn from_raw_fd(fd: RawFd) -> File {
+        // SAFETY: the caller gives us an open descriptor that nobody else owns.
+        File::from(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }
 

@@ -38,7 +38,7 @@
 //!
 //! A call that is under way on the pool ends neither with a request to stop nor with its runtime.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod cached;
 mod directory;

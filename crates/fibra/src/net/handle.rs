@@ -3,32 +3,33 @@
 //! The std socket gives names, options and addresses, which never block. Reading, writing, accepting and connecting go through
 //! [`super::operation`].
 
+use super::mode::{Mode, Unused};
 use fibra_driver::Source;
-use rustix::fs::OFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// A std socket and what the driver knows of it.
 #[derive(Debug)]
-pub(super) struct Handle<S> {
+pub(super) struct Handle<S, M = Unused> {
+    /// Before the descriptor, so that it is gone before the number and the file are.
+    pub(super) mode: M,
     pub(super) std: S,
     pub(super) source: Source,
 }
 
-impl<S: AsFd> Handle<S> {
-    /// A socket that was made here: in blocking mode, without timeouts.
-    pub(super) fn new(std: S) -> Handle<S> {
-        Handle { std, source: Source::new() }
+impl<S: AsFd, M: Mode> Handle<S, M> {
+    /// A socket that was made here: one that waits, without timeouts.
+    pub(super) fn new(std: S) -> Handle<S, M> {
+        Handle { mode: M::enter(std.as_fd()), std, source: Source::new() }
     }
 
     /// A socket from outside, which may have settings that belong to it.
-    pub(super) fn adopt(std: S) -> Handle<S> {
+    pub(super) fn adopt(std: S) -> Handle<S, M> {
         use rustix::net::sockopt::{Timeout, socket_timeout};
         let handle = Handle::new(std);
         let fd = handle.std.as_fd();
-        let nonblocking = rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
-        handle.source.set_nonblocking(nonblocking);
+        handle.source.set_nonblocking(M::is_nonblocking(fd));
         // What is no socket has no timeouts, and will say what it is at the first operation.
         let timeout = |which| socket_timeout(fd, which).ok().flatten();
         handle.source.set_timeout(fibra_driver::Direction::Read, timeout(Timeout::Recv));
@@ -37,7 +38,7 @@ impl<S: AsFd> Handle<S> {
     }
 
     /// The std socket, as if it had never been here: its mode and timeouts are those that were set, and no driver watches it (unless
-    /// for clones that stay).
+    /// for others that stay).
     pub(super) fn release(self) -> S {
         use fibra_driver::Direction;
         use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -45,12 +46,7 @@ impl<S: AsFd> Handle<S> {
         for token in self.source.deregister(fd) {
             crate::scheduler::park::wake(token);
         }
-        // A listener's mode is also its clones', whose accepts must not block their workers.
-        let accepted_from =
-            self.source.is_shared() && rustix::net::sockopt::socket_acceptconn(fd) == Ok(true);
-        if !accepted_from {
-            let _ = rustix::io::ioctl_fionbio(fd, self.source.is_nonblocking());
-        }
+        self.mode.leave(fd, self.source.is_nonblocking());
         for (direction, which) in [(Direction::Read, Timeout::Recv), (Direction::Write, Timeout::Send)] {
             let _ = set_socket_timeout(fd, which, self.source.timeout(direction));
         }
@@ -103,12 +99,16 @@ macro_rules! socket {
             /// # Errors
             /// When descriptors are used up.
             pub fn try_clone(&self) -> io::Result<$type> {
-                let handle = Handle { std: self.0.std.try_clone()?, source: self.0.source.clone() };
-                Ok($type(handle))
+                let std = self.0.std.try_clone()?;
+                Ok($type(Handle { mode: self.0.mode.clone(), std, source: self.0.source.clone() }))
             }
 
             /// Moves the socket into or out of non-blocking mode, in which operations answer
             /// [`WouldBlock`](io::ErrorKind::WouldBlock) where they would have to wait.
+            ///
+            /// This is the mode of the library's operations, on this handle and its [clones](Self::try_clone), and not that of the descriptor,
+            /// which stays as the library needs it: in blocking mode, and for listeners in non-blocking mode. Who uses the descriptor itself,
+            /// through [`as_raw_fd`](AsRawFd::as_raw_fd), finds it so. The descriptor gets this mode when the socket is converted to std's.
             ///
             /// # Errors
             /// None today.
@@ -156,21 +156,30 @@ macro_rules! socket {
             }
         }
 
-        /// The socket keeps its mode and its timeouts.
+        /// The socket keeps its mode and its timeouts. But a listener always waits at first, whatever mode its descriptor is in, since that may be the
+        /// doing of another of the library's listeners, of which it is a duplicate: [`set_nonblocking`](Self::set_nonblocking) if it is not to.
         impl From<$std> for $type {
             fn from(socket: $std) -> $type {
                 $type::adopt(socket)
             }
         }
 
-        /// The socket keeps its mode and its timeouts, and no driver watches it any more. (A listener of which there are clones stays in
-        /// non-blocking mode, which it shares with them.)
+        /// The socket keeps its mode and its timeouts, and no driver watches it any more. (A listener's descriptor stays in non-blocking
+        /// mode as long as another of the library's listeners, a clone or not, has the same open file, and so the same mode.)
         impl From<$type> for $std {
             fn from(socket: $type) -> $std {
                 socket.0.release()
             }
         }
 
+        impl std::os::fd::FromRawFd for $type {
+            unsafe fn from_raw_fd(fd: RawFd) -> $type {
+                // SAFETY: the caller gives us an open descriptor that nobody else owns.
+                unsafe { OwnedFd::from_raw_fd(fd) }.into()
+            }
+        }
+
+        /// As from std's socket.
         impl From<OwnedFd> for $type {
             fn from(fd: OwnedFd) -> $type {
                 <$std>::from(fd).into()
@@ -191,6 +200,9 @@ macro_rules! timeouts {
         impl $type {
             /// How long a read may wait; `None` for as long as it takes.
             ///
+            /// It holds for the library's operations on this handle and its clones. The descriptor itself gets the timeout (`SO_RCVTIMEO`) when the
+            /// socket is converted to std's; until then who uses that, through [`as_raw_fd`](AsRawFd::as_raw_fd), waits without one.
+            ///
             /// # Errors
             /// When the duration is zero.
             pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -199,7 +211,8 @@ macro_rules! timeouts {
                 Ok(())
             }
 
-            /// How long a write may wait; `None` for as long as it takes.
+            /// How long a write may wait; `None` for as long as it takes. What [`set_read_timeout`](Self::set_read_timeout) says of the descriptor goes
+            /// for this one too (`SO_SNDTIMEO`).
             ///
             /// # Errors
             /// When the duration is zero.

@@ -5,6 +5,8 @@
 //! | `operation` | one operation, from the first attempt to its result: what every call goes through |
 //! | `address` | names to addresses, off the worker |
 //! | `handle` | what all sockets have in common: clones, timeouts, conversions |
+//! | `mode` | who may change `O_NONBLOCK`, and when it is put back |
+//! | `pauses` | waits whose end nobody reports |
 //! | `tcp`, `udp`, `unix` | the types |
 //!
 //! Called from an OS thread the same operations block that thread.
@@ -24,7 +26,9 @@
 
 mod address;
 mod handle;
+mod mode;
 mod operation;
+mod pauses;
 mod tcp;
 mod udp;
 mod unix;

@@ -194,6 +194,6 @@ fn on_thread<O: Operation>(
 }
 
 /// The error that std's sockets have for a timeout on Linux.
-fn timed_out() -> io::Error {
+pub(super) fn timed_out() -> io::Error {
     rustix::io::Errno::AGAIN.into()
 }

@@ -2,6 +2,7 @@
 
 use super::address::{ToSocketAddrs, each_address};
 use super::handle::{Handle, check_timeout, socket, stream, timeouts, try_read};
+use super::mode::Listening;
 use super::operation::run_for;
 use super::{Shutdown, SocketAddr};
 use fibra_driver::{Direction, op};
@@ -35,7 +36,7 @@ const BACKLOG: i32 = 4096;
 /// })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub struct TcpListener(Handle<net::TcpListener>);
+pub struct TcpListener(Handle<net::TcpListener, Listening>);
 
 /// A TCP connection, with the methods of [`std::net::TcpStream`].
 pub struct TcpStream(Handle<net::TcpStream>);
@@ -59,7 +60,7 @@ impl TcpListener {
     /// When none can be bound.
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<TcpListener> {
         each_address(address, |address| {
-            let fd = socket(address, SocketFlags::NONBLOCK)?;
+            let fd = socket(address, SocketFlags::empty())?;
             sockopt::set_socket_reuseaddr(&fd, true)?;
             rustix::net::bind(&fd, address)?;
             rustix::net::listen(&fd, BACKLOG)?;
@@ -68,10 +69,7 @@ impl TcpListener {
     }
 
     fn adopt(listener: net::TcpListener) -> TcpListener {
-        let handle = Handle::adopt(listener);
-        // `accept4(2)` cannot be told not to wait: the mode of the listener decides. `release` puts it back.
-        let _ = handle.std.set_nonblocking(true);
-        TcpListener(handle)
+        TcpListener(Handle::adopt(listener))
     }
 
     /// Waits for a connection.

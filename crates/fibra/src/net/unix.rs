@@ -2,20 +2,23 @@
 
 use super::Shutdown;
 use super::handle::{Handle, check_timeout, socket, stream, timeouts, try_read};
-use super::operation::{run_for, try_once};
-use crate::blocking;
+use super::mode::Listening;
+use super::operation::{run_for, timed_out, try_once};
+use super::pauses::{LONGEST, Pauses};
+use crate::scheduler::worker::Worker;
+use crate::time;
 use fibra_driver::{Direction, op};
-use rustix::net::{SocketAddrAny, SocketAddrUnix};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A server's socket in the file system, with the methods of [`std::os::unix::net::UnixListener`].
-pub struct UnixListener(Handle<net::UnixListener>);
+pub struct UnixListener(Handle<net::UnixListener, Listening>);
 
 /// A connection between processes of one machine, with the methods of [`std::os::unix::net::UnixStream`].
 ///
@@ -76,10 +79,7 @@ impl UnixListener {
     }
 
     fn adopt(listener: net::UnixListener) -> UnixListener {
-        let handle = Handle::adopt(listener);
-        // As for TCP: the mode of the listener decides whether `accept4(2)` waits.
-        let _ = handle.std.set_nonblocking(true);
-        UnixListener(handle)
+        UnixListener(Handle::adopt(listener))
     }
 
     /// Waits for a connection.
@@ -113,23 +113,47 @@ impl Iterator for UnixIncoming<'_> {
     }
 }
 
+impl<'a> IntoIterator for &'a UnixListener {
+    type Item = io::Result<UnixStream>;
+    type IntoIter = UnixIncoming<'a>;
+
+    fn into_iter(self) -> UnixIncoming<'a> {
+        self.incoming()
+    }
+}
+
 impl UnixStream {
-    /// Connects to the socket at a path.
+    /// Connects to the socket at a path. While the listener's backlog is full it waits.
     ///
     /// # Errors
     /// As std's.
     pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<UnixStream> {
-        let path = path.as_ref();
-        // When the listener's backlog is full nothing reports when it is not any more, so this may only wait where it may block.
-        blocking::run(|| net::UnixStream::connect(path)).map(|stream| UnixStream(Handle::new(stream)))
+        UnixStream::connect_addr(&SocketAddr::from_pathname(path)?)
     }
 
-    /// Connects to an address.
+    /// Connects to an address. While the listener's backlog is full it waits.
     ///
     /// # Errors
     /// As std's.
     pub fn connect_addr(address: &SocketAddr) -> io::Result<UnixStream> {
-        blocking::run(|| net::UnixStream::connect_addr(address)).map(|stream| UnixStream(Handle::new(stream)))
+        if Worker::here().and_then(Worker::token).is_none() {
+            return net::UnixStream::connect_addr(address).map(|stream| UnixStream(Handle::new(stream)));
+        }
+        let address = kernel_address(address)?;
+        // `connect(2)` cannot be told not to wait: the mode of the socket decides.
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let stream = UnixStream(Handle::new(fd.into()));
+        let mut pauses = Pauses::new();
+        loop {
+            match try_once(&stream.0.source, stream.0.fd(), &mut op::Connect::new(&address)) {
+                // The backlog is full, and nothing reports when it is not any more.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => pauses.wait(None),
+                result => break result?,
+            }
+        }
+        stream.0.std.set_nonblocking(false)?;
+        Ok(stream)
     }
 
     /// Two sockets that are connected to each other.
@@ -262,7 +286,7 @@ impl UnixDatagram {
     /// # Errors
     /// As std's.
     pub fn send_to<P: AsRef<Path>>(&self, buffer: &[u8], path: P) -> io::Result<usize> {
-        self.send_when_there_is_room(buffer, &SocketAddrUnix::new(path.as_ref())?)
+        self.send_to_addr(buffer, &SocketAddr::from_pathname(path)?)
     }
 
     /// Sends a packet to an address.
@@ -270,31 +294,50 @@ impl UnixDatagram {
     /// # Errors
     /// As std's.
     pub fn send_to_addr(&self, buffer: &[u8], address: &SocketAddr) -> io::Result<usize> {
-        let address = match (address.as_pathname(), address.as_abstract_name()) {
-            (Some(path), _) => SocketAddrUnix::new(path)?,
-            (None, Some(name)) => SocketAddrUnix::new_abstract_name(name)?,
-            (None, None) => SocketAddrUnix::new_unnamed(),
-        };
-        self.send_when_there_is_room(buffer, &address)
+        self.send_when_there_is_room(buffer, &kernel_address(address)?)
     }
 
     /// When the receiver's queue is full, the kernel tells only those who are connected to it when it is not any more; so it is asked about through
     /// a socket that is.
     fn send_when_there_is_room(&self, buffer: &[u8], address: &SocketAddrUnix) -> io::Result<usize> {
-        let deadline = self.0.source.timeout(Direction::Write).and_then(crate::time::deadline);
+        let deadline = self.0.source.timeout(Direction::Write).and_then(time::deadline);
+        let mut pauses = Pauses::new();
         loop {
             match try_once(&self.0.source, self.0.fd(), &mut op::SendTo::new(buffer, address)) {
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock && !self.0.source.is_nonblocking() => {}
                 result => return result,
             }
+            if deadline.is_some_and(|deadline| deadline <= time::now()) {
+                return Err(timed_out());
+            }
+            let connected = rustix::net::getpeername(self.0.fd()).is_ok();
+            if !connected {
+                // For room in our own buffer. A connected socket has "room" when the one that it is connected to has, who need not be this receiver.
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(time::now()));
+                run_for(&self.0.source, self.0.fd(), &mut op::Poll::new(Direction::Write), left)?;
+            }
             let receiver = UnixDatagram::unbound()?;
             rustix::net::connect(receiver.0.fd(), address)?;
-            // Room in our own buffer, and in the receiver's queue.
-            for Handle { std, source } in [&self.0, &receiver.0] {
-                let left = deadline.map(|deadline| deadline.saturating_duration_since(crate::time::now()));
-                run_for(source, std.as_fd(), &mut op::Poll::new(Direction::Write), left)?;
+            let waited = receiver.wait_a_moment_for_room(deadline)?;
+            if connected && !waited {
+                // So it is our own buffer that is full.
+                pauses.wait(deadline);
             }
+        }
+    }
+
+    /// Waits for room, but only for a moment: it is another socket than the user's, which would not be told if the user's is closed. Tells whether there was
+    /// any waiting to do.
+    fn wait_a_moment_for_room(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        let room = || op::Poll::new(Direction::Write);
+        if try_once(&self.0.source, self.0.fd(), &mut room()).is_ok() {
+            return Ok(false);
+        }
+        let left = deadline.map_or(LONGEST, |deadline| deadline.saturating_duration_since(time::now()));
+        match run_for(&self.0.source, self.0.fd(), &mut room(), Some(left.min(LONGEST))) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(true),
         }
     }
 
@@ -313,6 +356,15 @@ impl UnixDatagram {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.0.std.shutdown(how)
     }
+}
+
+/// Std's address as the kernel's type.
+fn kernel_address(address: &SocketAddr) -> io::Result<SocketAddrUnix> {
+    Ok(match (address.as_pathname(), address.as_abstract_name()) {
+        (Some(path), _) => SocketAddrUnix::new(path)?,
+        (None, Some(name)) => SocketAddrUnix::new_abstract_name(name)?,
+        (None, None) => SocketAddrUnix::new_unnamed(),
+    })
 }
 
 /// The kernel's address as std's type.
