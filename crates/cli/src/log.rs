@@ -16,6 +16,8 @@ pub(crate) fn install(filter: &str) -> Result<(), String> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_target(false)
+        // It would be told on stderr, which is what is broken, and panic over that.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

@@ -6,6 +6,7 @@ mod log;
 mod serve;
 
 use clap::{Parser, Subcommand};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Write threads, run coroutines: servers, and what each way of serving costs.
@@ -33,7 +34,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("fibra: {message}");
+            // Nobody need be there to read it.
+            let _ = writeln!(io::stderr(), "fibra: {message}");
             ExitCode::FAILURE
         }
     }

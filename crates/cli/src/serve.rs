@@ -78,10 +78,11 @@ enum ModelName {
     Coroutine,
 }
 
-/// A duration in seconds, more than none and less than a year.
+/// A duration in seconds, at least a millisecond and less than a year.
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds < 31_536_000.0 => Ok(seconds),
+        Ok(seconds) if (0.001..31_536_000.0).contains(&seconds) => Ok(seconds),
+        Ok(seconds) if seconds < 0.001 => Err("expected at least 0.001 seconds".into()),
         _ => Err("expected seconds, such as 30 or 0.5".into()),
     }
 }

@@ -2,10 +2,12 @@
 
 mod server;
 
+use rustix::process::Signal;
 use server::{PATIENCE, Server, answer, get, is_closed, program};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// A seed for this run, printed by whoever fails.
 fn seed() -> u64 {
@@ -33,7 +35,7 @@ impl Random {
 
 /// Closes with a reset, as the kernel of a killed process with unread input does.
 fn reset(stream: TcpStream) {
-    rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
 }
 
 #[test]
@@ -47,7 +49,7 @@ fn a_slow_head_is_told_and_closed() {
             break;
         }
         sent += 1;
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         if began.elapsed().as_millis() > 600 {
             break;
         }
@@ -97,7 +99,7 @@ fn connections_beyond_the_limit_wait_and_are_served_later() {
     for client in &mut first {
         assert_eq!(get(client, "/").unwrap().0, 200);
     }
-    late.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert!(late.read(&mut [0]).is_err(), "not accepted yet");
     first.pop();
     late.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -125,6 +127,76 @@ fn running_out_of_descriptors_is_told_once_and_gets_over() {
     let log = server.stop();
     assert_eq!(log.matches("cannot accept for now").count(), 1, "{log}");
     assert_eq!(log.matches("accepting again").count(), 1, "{log}");
+}
+
+#[test]
+fn a_server_without_descriptors_stops_in_time_and_waits_quietly() {
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 40; exec \"$0\" serve 127.0.0.1:0 --workers 1 --stop-deadline 1"])
+        .arg(program().get_program());
+    let server = Server::start_with(command);
+    let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        // In the middle of a request: they are waited for.
+        client.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+    }
+    server.until("descriptors to run out", |server| server.descriptors() >= 39);
+    let before = server.computed();
+    let began = Instant::now();
+    server.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(800));
+    let computed = server.computed() - before;
+    assert!(computed < Duration::from_millis(300), "{computed:?}");
+    let (status, log) = server.wait();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(status.success(), "{log}");
+    assert!(log.contains("cutting off"), "{log}");
+}
+
+#[test]
+fn clients_that_keep_coming_do_not_keep_a_server_from_stopping() {
+    let server = Server::start(&["--workers", "1", "--stop-deadline", "1"]);
+    let address = server.address;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    match TcpStream::connect(address) {
+                        Ok(stream) => reset(stream),
+                        Err(_) => std::thread::yield_now(),
+                    }
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let began = Instant::now();
+        server.signal(Signal::TERM);
+        // Also when it fails, the others end.
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.wait()));
+        over.store(true, Ordering::Relaxed);
+        let (status, log) = ended.expect("the server ends");
+        assert!(status.success(), "{log}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn without_threads_for_files_clients_are_told_to_come_again() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("file"), "content").unwrap();
+    // No address space holds such a stack; the one worker is the main thread.
+    let mut command = program();
+    command.args(["serve", "127.0.0.1:0", "--workers", "1", "--root"]).arg(root.path());
+    command.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
+    let server = Server::start_with(command);
+    let mut client = server.connect();
+    for _ in 0..2 {
+        assert_eq!(get(&mut client, "/file").unwrap().0, 503, "on the same connection");
+    }
+    drop(client);
+    server.stop();
 }
 
 #[test]

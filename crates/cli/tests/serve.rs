@@ -75,6 +75,9 @@ fn a_mistake_on_the_command_line_is_told_and_fails() {
         (&["serve", "--protocol", "echo", "--root", "/", "127.0.0.1:0"], "--root goes with --protocol http"),
         (&["serve", "--workers", "0", "127.0.0.1:0"], "--workers"),
         (&["serve", "--idle-timeout", "0", "127.0.0.1:0"], "--idle-timeout"),
+        (&["serve", "--write-timeout", "1e-10", "127.0.0.1:0"], "at least 0.001 seconds"),
+        (&["serve", "--head-timeout", "0.0009", "127.0.0.1:0"], "at least 0.001 seconds"),
+        (&["serve", "--stop-deadline", "nan", "127.0.0.1:0"], "expected seconds"),
         (&["serve", "--max-connections", "0", "127.0.0.1:0"], "--max-connections"),
         (&["serve", &taken], "another program listens there"),
         (&["--log", "=,=", "serve", "127.0.0.1:0"], "--log"),
@@ -170,4 +173,40 @@ fn a_second_signal_does_not_wait() {
     assert!(is_closed(&mut idle));
     server.signal(Signal::INT);
     assert!(server.wait().0.success());
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let mut full = std::process::Command::new("sh");
+    full.args(["-c", "exec \"$0\" serve 127.0.0.1:0 --log debug 2>/dev/full"]).arg(program().get_program());
+    let mut unheard = program();
+    unheard.args(["serve", "127.0.0.1:0", "--log", "debug"]);
+    for server in [Server::start_with(full), Server::start_unheard(unheard)] {
+        assert_eq!(get(&mut server.connect(), "/").unwrap().0, 200);
+        let began = Instant::now();
+        server.stop();
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn a_late_answer_carries_the_time_that_it_is_sent_at() {
+    let server = Server::start(&["--workers", "1", "--head-timeout", "2.1"]);
+    let mut slow = server.connect();
+    slow.write_all(b"GET / HT").unwrap();
+    let mut told = String::new();
+    slow.read_to_string(&mut told).unwrap();
+    let mut quick = server.connect();
+    quick.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answered = String::new();
+    quick.read_to_string(&mut answered).unwrap();
+    let second = |answer: &str| -> u32 {
+        let date = answer.lines().find(|line| line.starts_with("Date: ")).expect("a date");
+        date.strip_suffix(" GMT").unwrap().rsplit(':').next().unwrap().parse().unwrap()
+    };
+    assert!(told.starts_with("HTTP/1.1 408"), "{told}");
+    // Lingering is over when the client's end has come; that took no time.
+    let later = (60 + second(&answered) - second(&told)) % 60;
+    assert!(later <= 1, "{told}\n{answered}");
+    server.stop();
 }

@@ -21,6 +21,8 @@ fn the_request_after_a_chunked_body_is_found() {
         "00A\r\n0123456789\r\n0000\r\n\r\n",
         "a;name=value;other=\"quoted\"\r\n0123456789\r\n0;x\r\n\r\n",
         "2 \r\n\r\n\r\n0\r\n\r\n",
+        "1 \t ;name = value\r\nx\r\n0 ;x\r\n\r\n",
+        "0000000000000001\r\nx\r\n0\r\n\r\n",
         "1\r\nx\r\n0\r\nTrailer: a\r\nAnother: b\r\n\r\n",
     ] {
         assert_eq!(statuses(&format!("{CHUNKED}{chunks}{PLAIN}")), (vec![200, 404], false), "{chunks:?}");
@@ -35,6 +37,10 @@ fn malformed_chunks_are_refused() {
         "-1\r\n",
         "0x1\r\n",
         " 1\r\n",
+        "5 5\r\n",
+        "5\t\t5\r\n",
+        "5 x\r\n",
+        "00000000000000001\r\n",
         ";\r\n",
         "1\nx\r\n",
         "1\r\nxx\r\n",

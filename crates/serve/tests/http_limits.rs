@@ -81,6 +81,14 @@ fn what_is_around_chunks_is_limited_too() {
     assert_eq!(statuses(&extension), (vec![400], true));
     let zeros = format!("{chunked}{}1\r\nb\r\n0\r\n\r\n", "0".repeat(300));
     assert_eq!(statuses(&zeros), (vec![400], true));
+    // Also what many chunks have together.
+    let chunks = |count: usize| format!("{chunked}{}0\r\n\r\n", "1;xxxxxxxxx\r\nb\r\n".repeat(count));
+    assert_eq!(statuses(&chunks(9)), (vec![200], false));
+    let service = Service::new(Site::hello(), Limits { head_bytes: 100, ..Limits::default() });
+    assert_eq!(status(&ask(&service, &chunks(10))), 200);
+    assert_eq!(status(&ask(&service, &chunks(11))), 400);
+    let padded = "1         \r\nb\r\n".repeat(12);
+    assert_eq!(status(&ask(&service, &format!("{chunked}{padded}0\r\n\r\n"))), 400);
     let trailers = format!("{chunked}0\r\n{}\r\n", "T: t\r\n".repeat(30));
     assert_eq!(statuses(&trailers), (vec![431], true));
 }

@@ -59,6 +59,37 @@ fn the_stage_changes_with_the_part_of_the_request_that_is_awaited() {
 }
 
 #[test]
+fn empty_lines_before_a_request_gain_no_time_and_are_few() {
+    let mut client = Client::new();
+    for _ in 0..8 {
+        for byte in b"\r\n" {
+            assert_eq!(client.send(&[*byte]), Answer::default());
+            assert_eq!(client.stage(), (Phase::Idle, 0));
+            assert!(client.connection.is_idle());
+        }
+    }
+    assert_eq!(status(&text(&client.send(GET))), 200);
+    // Those before the next request are counted anew.
+    assert_eq!(client.send(&b"\r\n".repeat(8)), Answer::default());
+    let answer = client.send(b"\r\n");
+    assert_eq!(status(&text(&answer)), 400);
+    assert!(answer.closed);
+    assert_eq!(status(&text(&Client::new().send(&[&b"\r\n".repeat(8), GET].concat()))), 200);
+    assert_eq!(status(&text(&Client::new().send(&[&b"\r\n".repeat(9), GET].concat()))), 400);
+}
+
+#[test]
+fn half_an_empty_line_after_a_request_does_not_count_as_the_next() {
+    let mut client = Client::new();
+    assert_eq!(status(&text(&client.send(&[GET, b"\r"].concat()))), 200);
+    assert_eq!(client.stage(), (Phase::Idle, 1));
+    assert_eq!(status(&text(&client.send(&[b"\n", GET].concat()))), 200);
+    client.send(b"\r");
+    let next = client.connection.expire(&date(), &mut client.out);
+    assert!(matches!(next, Next::Close { linger: false }) && client.out.is_empty());
+}
+
+#[test]
 fn each_phase_has_its_own_patience() {
     let seconds = Duration::from_secs;
     let limits = Limits {

@@ -5,7 +5,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -35,14 +35,27 @@ impl Server {
         Server::start_with(command)
     }
 
-    pub(crate) fn start_with(mut command: Command) -> Server {
+    pub(crate) fn start_with(command: Command) -> Server {
+        Server::start_logging(command, |mut errors| {
+            std::thread::spawn(move || {
+                let mut log = String::new();
+                errors.read_to_string(&mut log).map(|_| log).unwrap_or_default()
+            })
+        })
+    }
+
+    /// Starts it with a log that nobody can write to: the reader of the pipe is gone.
+    pub(crate) fn start_unheard(command: Command) -> Server {
+        Server::start_logging(command, |errors| {
+            drop(errors);
+            std::thread::spawn(String::new)
+        })
+    }
+
+    fn start_logging(mut command: Command, read: impl FnOnce(ChildStderr) -> JoinHandle<String>) -> Server {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-        let mut errors = child.stderr.take().expect("stderr is a pipe");
-        let log = std::thread::spawn(move || {
-            let mut log = String::new();
-            errors.read_to_string(&mut log).map(|_| log).unwrap_or_default()
-        });
+        let log = read(child.stderr.take().expect("stderr is a pipe"));
         let mut banner = String::new();
         let mut lines = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         lines.read_line(&mut banner).expect("the server says something");
@@ -82,6 +95,16 @@ impl Server {
     /// How many descriptors it has open.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the server lives").count()
+    }
+
+    /// How long it has computed so far, to a hundredth of a second.
+    pub(crate) fn computed(&self) -> Duration {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the server lives");
+        // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th fields after it.
+        let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Waits until `done`, which is asked again and again, or fails.

@@ -45,6 +45,16 @@ impl Admission {
         }
     }
 
+    /// Takes a place if fewer than `limit` connections are open.
+    pub(super) fn take(self: &Arc<Self>, limit: usize) -> Option<Admitted> {
+        let mut connections = self.lock();
+        if connections.open >= limit {
+            return None;
+        }
+        connections.open += 1;
+        Some(Admitted(Arc::clone(self)))
+    }
+
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
         self.lock().open

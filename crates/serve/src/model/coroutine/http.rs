@@ -2,12 +2,13 @@
 
 use super::buffers::{self, Buffers};
 use super::{read, wait_readable};
-use crate::protocol::http::{Connection, FileSpan, Next, Service};
+use crate::protocol::http::{Connection, FileSpan, Found, Next, Service, Wanted};
 use fibra::Enrolled;
 use fibra::fs::File;
 use fibra::net::{Shutdown, TcpStream};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -53,6 +54,7 @@ pub(super) fn converse(stream: &TcpStream, service: &Arc<Service>, idle: &Enroll
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 return buffers::with(|buffers| {
+                    buffers.date.refresh(SystemTime::now());
                     let next = connection.expire(&buffers.date, &mut buffers.output);
                     advance(stream, service, &mut connection, buffers, next).map(drop)
                 });
@@ -103,13 +105,12 @@ fn advance(
             }
             Next::Send => {
                 send(stream, &mut buffers.output)?;
+                buffers.date.refresh(SystemTime::now());
                 connection.resume(service, &buffers.date, &mut buffers.output)
             }
             Next::Open(wanted) => {
-                // The filesystem may block: not here.
-                let of_lookup = Arc::clone(service);
-                let found = fibra::spawn_blocking(move || wanted.find(of_lookup.site())).join();
-                let found = found.map_err(|_| io::Error::other("looking up a file panicked"))?;
+                let found = find(*wanted, service)?;
+                buffers.date.refresh(SystemTime::now());
                 connection.opened(found, service, &buffers.date, &mut buffers.output)
             }
             Next::SendFile(span) => {
@@ -117,6 +118,7 @@ fn advance(
                 stream.set_nodelay(true)?;
                 send(stream, &mut buffers.output)?;
                 send_file(stream, span, &mut buffers.output)?;
+                buffers.date.refresh(SystemTime::now());
                 connection.resume(service, &buffers.date, &mut buffers.output)
             }
             Next::Close { linger } => {
@@ -127,6 +129,18 @@ fn advance(
                 return Ok(Turn::Over);
             }
         };
+    }
+}
+
+/// Looks for a file on the pool, since the filesystem may block. Without a thread for it the client is asked to come again.
+fn find(wanted: Wanted, service: &Arc<Service>) -> io::Result<Found> {
+    let unavailable = wanted.unavailable();
+    let of_lookup = Arc::clone(service);
+    let lookup = move || wanted.find(of_lookup.site());
+    // It panics when the pool has no thread and can start none.
+    match catch_unwind(AssertUnwindSafe(|| fibra::spawn_blocking(lookup))) {
+        Ok(looking) => looking.join().map_err(|_| io::Error::other("looking up a file panicked")),
+        Err(_) => Ok(unavailable),
     }
 }
 

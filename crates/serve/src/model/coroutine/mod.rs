@@ -26,12 +26,15 @@ use fibra::signal::{SIGINT, SIGTERM, Signals};
 use fibra::{Cancelled, Enrolled, Stop};
 use rustix::io::Errno;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The first pause after an accept that failed for want of something; it doubles, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How many connections a stopping server still takes from the listener's queue: as many as that holds.
+const QUEUED: u64 = 4096;
 
 /// Serves until SIGINT or SIGTERM: see [`serve`](super::serve).
 ///
@@ -55,17 +58,23 @@ pub fn serve(options: Options, started: impl FnOnce(&Started)) -> io::Result<Sum
         };
         let (stop, impatience) = (server.stop.clone(), Stop::new());
         let impatient = impatience.clone();
+        let asked_at = Arc::new(OnceLock::new());
+        let asking_at = Arc::clone(&asked_at);
         fibra::Builder::new().name("signals").daemon(true).spawn(move || {
+            // First it is done and then it is told, for the log may be slow or broken.
             let signal = signals.wait();
-            tracing::info!(signal, "stopping: no new connections, those in use finish");
+            asking_at.get_or_init(Instant::now);
             stop.trigger();
+            tracing::info!(signal, "stopping: no new connections, those in use finish");
             let signal = signals.wait();
-            tracing::info!(signal, "stopping now");
             impatient.trigger();
+            tracing::info!(signal, "stopping now");
         })?;
-        let accepted = server.accept(&listener);
+        let mut accepted = server.accept(&listener);
+        let deadline = *asked_at.get_or_init(Instant::now) + server.limits().stop_deadline;
+        accepted += server.accept_queued(&listener, deadline);
         drop(listener);
-        Ok(Summary { accepted, cut_off: server.finish(&impatience) })
+        Ok(Summary { accepted, cut_off: server.finish(deadline, &impatience) })
     })?
 }
 
@@ -93,7 +102,10 @@ impl Server {
         let listening = self.stop.enroll();
         let mut accepted = 0;
         let mut shortage = Shortage::default();
-        while let Ok(place) = listening.interruptible(|| self.admission.wait(self.limits().connections)) {
+        // What need not wait is not interrupted: a connection that is there, an error that comes at once. So each round looks itself.
+        while !self.stop.is_triggered() {
+            let place = listening.interruptible(|| self.admission.wait(self.limits().connections));
+            let Ok(place) = place else { break };
             match listening.interruptible(|| listener.accept()) {
                 Err(Cancelled { .. }) => break,
                 Ok(Ok((stream, _))) => match self.start(stream, place) {
@@ -105,6 +117,24 @@ impl Server {
                 },
                 Ok(Err(error)) => shortage.wait(&listening, &error),
             }
+        }
+        accepted
+    }
+
+    /// Takes those who were in the queue when the server was asked to stop, since to them it looks as if they were connected; returns how
+    /// many. Nothing is waited for, and those who still come do not keep the server.
+    fn accept_queued(&self, listener: &TcpListener, deadline: Instant) -> u64 {
+        let mut accepted = 0;
+        if listener.set_nonblocking(true).is_err() {
+            return accepted;
+        }
+        while accepted < QUEUED
+            && Instant::now() < deadline
+            && let Some(place) = self.admission.take(self.limits().connections)
+            && let Ok((stream, _)) = listener.accept()
+            && self.start(stream, place).is_ok()
+        {
+            accepted += 1;
         }
         accepted
     }
@@ -132,10 +162,9 @@ impl Server {
         }
     }
 
-    /// Waits for the connections to end, for as long as the limits allow; returns how many had not.
-    fn finish(&self, impatience: &Stop) -> usize {
+    /// Waits for the connections to end, until the deadline; returns how many had not.
+    fn finish(&self, deadline: Instant, impatience: &Stop) -> usize {
         let waiting = impatience.enroll();
-        let deadline = Instant::now() + self.limits().stop_deadline;
         let _ = waiting.interruptible(|| self.admission.wait_until_empty(deadline));
         let left = self.admission.open();
         if left > 0 {
@@ -187,7 +216,7 @@ impl Shortage {
         }
         let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
         self.pause = Some(pause);
-        // Interrupted by the end of the server, which the next accept meets as well.
+        // Interrupted by the end of the server, which the loop meets as well.
         let _ = listening.interruptible(|| fibra::sleep(pause));
     }
 

@@ -9,6 +9,9 @@ use crate::Limits;
 /// Longest line before a chunk, extensions included, in bytes. The extensions mean nothing here.
 const CHUNK_LINE: usize = 256;
 
+/// Most digits of a chunk's size, leading zeros included.
+const SIZE_DIGITS: usize = 16;
+
 /// What the head of a request says of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyLength {
@@ -42,7 +45,9 @@ pub(super) enum Progress {
 enum Part {
     /// The digits of a chunk's size; false until there is one.
     Size(bool),
-    /// What follows the size on its line.
+    /// Whitespace between the size and what may follow it on its line.
+    Padding,
+    /// What follows the first semicolon on the line.
     Extension,
     /// The LF after the CR that ended the size line.
     SizeEnd,
@@ -65,8 +70,10 @@ pub(super) struct Chunked {
     size: u64,
     /// Bytes of data that the limit still allows.
     allowed: u64,
-    /// Bytes of the present size line, or of all trailer fields.
+    /// Bytes of the present size line.
     line: usize,
+    /// Bytes that mean nothing here, in the whole body: extensions and trailer fields.
+    extra: usize,
 }
 
 impl Body {
@@ -81,6 +88,7 @@ impl Body {
                 size: 0,
                 allowed: limits.body_bytes,
                 line: 0,
+                extra: 0,
             }))),
         }
     }
@@ -136,11 +144,11 @@ impl Chunked {
                 self.size = self.size << 4 | value;
                 Part::Size(true)
             }
-            (Part::Size(true) | Part::Extension, b'\r') => Part::SizeEnd,
-            (Part::Size(true), b';' | b' ' | b'\t') => Part::Extension,
+            (Part::Size(true) | Part::Padding | Part::Extension, b'\r') => Part::SizeEnd,
+            (Part::Size(true) | Part::Padding, b' ' | b'\t') => Part::Padding,
+            (Part::Size(true) | Part::Padding, b';') => Part::Extension,
             (Part::Extension, byte) if is_text(byte) => Part::Extension,
             (Part::SizeEnd, b'\n') => {
-                self.line = 0;
                 if self.size > self.allowed {
                     return Err(too_large());
                 }
@@ -161,9 +169,22 @@ impl Chunked {
             _ => return malformed,
         };
         match self.part {
-            Part::Size(_) | Part::Extension if self.line > CHUNK_LINE => malformed,
-            Part::TrailerField if self.line > limits.head_bytes => {
-                Err(Problem { status: Status::FieldsTooLarge, detail: "the trailer is too large" })
+            Part::Size(_) if self.line > SIZE_DIGITS => malformed,
+            Part::Padding | Part::Extension => {
+                self.extra += 1;
+                if self.line > CHUNK_LINE || self.extra > limits.head_bytes {
+                    let detail = "the chunk extensions are too large";
+                    return Err(Problem { status: Status::BadRequest, detail });
+                }
+                Ok(false)
+            }
+            Part::TrailerField | Part::TrailerFieldEnd => {
+                self.extra += 1;
+                if self.extra > limits.head_bytes {
+                    let detail = "the trailer is too large";
+                    return Err(Problem { status: Status::FieldsTooLarge, detail });
+                }
+                Ok(false)
             }
             _ => Ok(false),
         }

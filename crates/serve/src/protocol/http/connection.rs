@@ -26,6 +26,9 @@ use super::{Next, Phase, Service, Stage};
 /// Once this many bytes wait to be sent, they are, before another request is answered.
 const ENOUGH: usize = 64 << 10;
 
+/// Most empty lines before a request.
+const EMPTY_LINES: u8 = 8;
+
 /// The server's side of one connection. See the [module](super) for how it is driven.
 #[derive(Debug, Default)]
 pub struct Connection {
@@ -37,6 +40,8 @@ pub struct Connection {
     /// Requests whose heads are complete; wraps around.
     requests: u32,
     finishing: bool,
+    /// Empty lines since the last request.
+    empty_lines: u8,
 }
 
 #[derive(Debug, Default)]
@@ -165,7 +170,8 @@ impl Connection {
 
     fn phase(&self) -> Phase {
         match self.state {
-            State::Head if self.kept.is_empty() => Phase::Idle,
+            // Half an empty line begins no request; or each would start the clocks anew.
+            State::Head if matches!(self.kept[self.used..], [] | [b'\r']) => Phase::Idle,
             State::Head => Phase::Head,
             State::Body(_) => Phase::Body,
             State::Opening(_) => Phase::Answer,
@@ -213,8 +219,16 @@ impl Connection {
                 return Step::Used(0);
             }
             [] | [b'\r'] => return Step::Stop(0, Next::Receive),
+            [b'\r', b'\n', ..] if self.empty_lines == EMPTY_LINES => {
+                let detail = "there are too many empty lines before a request";
+                self.refuse(Problem { status: Status::BadRequest, detail }, date, out);
+                return Step::Used(0);
+            }
             // Empty lines before a request are to be ignored (RFC 9112, 2.2).
-            [b'\r', b'\n', ..] => return Step::Used(2),
+            [b'\r', b'\n', ..] => {
+                self.empty_lines += 1;
+                return Step::Used(2);
+            }
             _ => {}
         }
         if out.len() >= ENOUGH {
@@ -230,6 +244,7 @@ impl Connection {
         };
         self.search = Search::default();
         self.requests = self.requests.wrapping_add(1);
+        self.empty_lines = 0;
         let (asked, body, expects_continue) = match self.understand(&rest[..len], fields, service, date) {
             Ok(understood) => understood,
             Err(problem) => {

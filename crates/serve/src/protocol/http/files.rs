@@ -98,6 +98,14 @@ impl Wanted {
         Found { head_only: self.head_only, what: refused(refusal) }
     }
 
+    /// The answer that nobody could look for it now, and that another time it may work.
+    #[must_use]
+    pub fn unavailable(&self) -> Found {
+        let detail = "the server is out of threads";
+        let what = What::Problem(Problem { status: Status::ServiceUnavailable, detail });
+        Found { head_only: self.head_only, what }
+    }
+
     fn weigh(&self, opened: OpenedFile) -> io::Result<What> {
         let OpenedFile { file, len: total, modified_seconds, modified_nanoseconds, .. } = opened;
         let tag = format!("\"{modified_seconds:x}.{modified_nanoseconds:x}-{total:x}\"");
