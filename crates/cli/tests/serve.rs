@@ -205,7 +205,6 @@ fn a_late_answer_carries_the_time_that_it_is_sent_at() {
         date.strip_suffix(" GMT").unwrap().rsplit(':').next().unwrap().parse().unwrap()
     };
     assert!(told.starts_with("HTTP/1.1 408"), "{told}");
-    // Lingering is over when the client's end has come; that took no time.
     let later = (60 + second(&answered) - second(&told)) % 60;
     assert!(later <= 1, "{told}\n{answered}");
     server.stop();

@@ -140,7 +140,7 @@ impl Enrolled {
     pub fn interruptible<T>(&self, f: impl FnOnce() -> T) -> Result<T, Cancelled> {
         let task = park::current();
         let header = task.header();
-        let armed = Armed { stop: self.stop.clone(), outer: Cell::new(header.armed.get()) };
+        let armed = Armed { stop: &raw const self.stop, outer: Cell::new(header.armed.get()) };
         header.armed.set(&raw const armed);
         if self.stop.is_triggered() {
             // It runs: this leaves the request for its next wait.
@@ -174,8 +174,12 @@ impl Drop for Enrolled {
 }
 
 /// A region that can be cancelled: a local variable of [`Enrolled::interruptible`], in a list that begins in the context's header.
+///
+/// It points to the stop of an [`Enrolled`] that is borrowed while the region lasts, also if its stack is never unwound: the bodies of coroutines and generators
+/// are `'static` (or somebody waits for their end), so whatever they borrow from is kept by that same stack. No reference is counted, because that
+/// count would be shared by all workers.
 pub(crate) struct Armed {
-    stop: Stop,
+    stop: *const Stop,
     outer: Cell<*const Armed>,
 }
 
@@ -208,7 +212,8 @@ pub(crate) unsafe fn is_asked(task: TaskPtr) -> bool {
     let mut region = unsafe { task.header() }.armed.get();
     // SAFETY: as in `Region::drop`.
     while let Some(armed) = unsafe { region.as_ref() } {
-        if armed.stop.is_triggered() {
+        // SAFETY: it is borrowed for as long as the region is in the list; see `Armed`.
+        if unsafe { &*armed.stop }.is_triggered() {
             return true;
         }
         region = armed.outer.get();

@@ -21,7 +21,8 @@ pub struct Limits {
     /// Longest request line, its CRLF included; a longer one is answered 414. Default: 8 KiB.
     pub request_line_bytes: usize,
     /// Longest request head, from the first byte of the request line to the empty line that ends the
-    /// header, both included; a longer one is answered 431. Default: 16 KiB.
+    /// header, both included; a longer one is answered 431. The chunk extensions and trailer fields of a
+    /// body may have as many bytes, all together. Default: 16 KiB.
     pub head_bytes: usize,
     /// Most header lines in one request; more are answered 431. Default: 100, and never more than
     /// [`MAX_HEADERS`](Limits::MAX_HEADERS).

@@ -253,3 +253,36 @@ impl Rarely {
         due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Site;
+    use std::net;
+
+    #[test]
+    fn who_is_in_the_queue_when_the_server_stops_does_not_hold_it_up() {
+        fibra::run(|| {
+            let server = Server {
+                protocol: Protocol::Http,
+                service: Arc::new(Service::new(Site::hello(), Limits::default())),
+                stop: Stop::new(),
+                admission: Arc::default(),
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let clients: Vec<_> = (0..3).map(|_| net::TcpStream::connect(address).unwrap()).collect();
+            server.stop.trigger();
+            assert_eq!(server.accept(&listener), 0);
+            let now = Instant::now();
+            assert_eq!(server.accept_queued(&listener, now), 0, "the time is over");
+            assert_eq!(
+                server.accept_queued(&listener, now + Duration::from_secs(60)),
+                3,
+                "and no more are waited for"
+            );
+            drop(clients);
+            assert_eq!(server.finish(now + Duration::from_secs(60), &Stop::new()), 0);
+        });
+    }
+}
