@@ -244,7 +244,7 @@ impl Core {
         if live(other) < live(one) { other } else { one }
     }
 
-    fn send(&self, index: usize, task: TaskPtr) {
+    pub(super) fn send(&self, index: usize, task: TaskPtr) {
         let worker = &self.workers[index];
         worker.enter_foreign();
         match worker.push_unstarted(task) {

@@ -13,7 +13,7 @@
 //! then 1 came before b, which sees the letter. **One ring a sleep:** the swap lets only one of many senders ring, so a burst of letters costs
 //! one system call, and none while the worker is awake.
 
-use super::sync::{AtomicBool, Mutex, Ordering};
+use super::sync::{AtomicBool, Mutex, Ordering, in_order};
 
 /// Letters for one owner, from any thread.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ impl<T> Mailbox<T> {
     /// Wakes the owner without a letter.
     #[inline]
     pub(crate) fn rouse(&self) -> Ring {
+        in_order();
         if self.asleep.swap(false, Ordering::SeqCst) { Ring::Yes } else { Ring::No }
     }
 
@@ -82,6 +83,7 @@ impl<T> Mailbox<T> {
     pub(crate) fn lie_down(&self) -> bool {
         // An exchange and not a store: if a sender's exchange came before, this one reads its value, and so its letter is seen.
         self.asleep.swap(true, Ordering::SeqCst);
+        in_order();
         if self.full.load(Ordering::SeqCst) {
             self.get_up();
             return false;

@@ -227,6 +227,37 @@ fn a_request_to_stop_is_sticky_and_loses_no_wake_up() {
     });
 }
 
+/// One request that is meant for the present region, and one that is not; the protocol is that of `park::heed`.
+///
+/// Caught: one who looks first and forgets then (the request is lost: deadlock).
+#[test]
+fn a_request_for_others_does_not_hide_the_own_one() {
+    with_preemptions(4, || {
+        let context = Arc::new(Context::default());
+        let own = Arc::new(AtomicBool::new(false));
+        let for_others = thread::spawn({
+            let context = Arc::clone(&context);
+            move || context.signal(Signal::Cancel)
+        });
+        let for_us = thread::spawn({
+            let (context, own) = (Arc::clone(&context), Arc::clone(&own));
+            move || {
+                own.store(true, Ordering::Release);
+                context.signal(Signal::Cancel);
+            }
+        });
+        loop {
+            assert_eq!(context.park(CANCEL), Reason::Cancelled);
+            context.state.clear_cancel();
+            if own.load(Ordering::Acquire) {
+                break;
+            }
+        }
+        for_others.join().unwrap();
+        for_us.join().unwrap();
+    });
+}
+
 /// Everything at once.
 #[test]
 fn wake_up_timeout_token_and_request_to_stop_may_come_together() {

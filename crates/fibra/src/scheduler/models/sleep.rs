@@ -72,35 +72,53 @@ fn work_until(core: &Core, index: usize, got: usize) {
         if taken == got {
             return;
         }
-        if !shared.lie_down() {
-            thread::yield_now();
-            continue;
-        }
-        if core.watch_end(shared) == Phase::Killing || core.backlog_besides(index) {
-            shared.mailbox.get_up();
-            thread::yield_now();
-            continue;
-        }
-        shared.bell.wait();
-        shared.mailbox.get_up();
+        sleep(core, index);
     }
+}
+
+/// As `Worker::sleep`.
+fn sleep(core: &Core, index: usize) {
+    let shared = &core.workers[index];
+    if !shared.lie_down() {
+        return thread::yield_now();
+    }
+    if core.watch_end(shared) == Phase::Killing || core.backlog_besides(index) {
+        shared.mailbox.get_up();
+        return thread::yield_now();
+    }
+    shared.bell.wait();
+    shared.mailbox.get_up();
 }
 
 /// As `Worker::run` of a worker that runs one task, and never gets round to another.
 fn run_one(core: &Core, index: usize) {
     let shared = &core.workers[index];
     while shared.pop_unstarted().is_none() && core.steal(index, 0).is_none() {
-        if !shared.lie_down() {
-            thread::yield_now();
-            continue;
+        sleep(core, index);
+    }
+}
+
+/// The same of a worker that gets a letter, which comes first and keeps it busy for ever. What it may steal instead spawns another task first.
+fn run_a_letter_or_steal(core: &Core, index: usize) {
+    let shared = &core.workers[index];
+    let steal = || core.steal(index, 0).map(|task| shared.push_unstarted(task).unwrap()).is_some();
+    loop {
+        if shared.mailbox.is_full() {
+            return;
         }
-        if core.watch_end(shared) == Phase::Killing || core.backlog_besides(index) {
-            shared.mailbox.get_up();
-            thread::yield_now();
-            continue;
+        if steal() {
+            return core.wake_a_thief(index);
         }
-        shared.bell.wait();
-        shared.mailbox.get_up();
+        sleep(core, index);
+        if shared.mailbox.is_full() {
+            if core.backlog_besides(index) {
+                core.wake_a_thief(index);
+            }
+            return;
+        }
+        if steal() {
+            return core.wake_a_thief(index);
+        }
     }
 }
 
@@ -162,6 +180,41 @@ fn what_a_thief_cannot_get_round_to_is_found_by_another() {
         core.wake_a_thief(0);
         let _ = core.workers[0].pop_unstarted();
         thieves.into_iter().for_each(|thief| thief.join().unwrap());
+    });
+}
+
+/// A task is sent to a worker that is awake and does not get round to it.
+///
+/// Caught: a `send` that is content when the worker is awake (deadlock).
+#[test]
+fn what_is_sent_to_a_busy_worker_is_found_by_an_idle_one() {
+    loom::model(|| {
+        let core = core(2);
+        let thief = thread::spawn({
+            let core = StdArc::clone(&core);
+            move || run_one(&core, 1)
+        });
+        core.send(0, unstarted());
+        thief.join().unwrap();
+    });
+}
+
+/// A task that its worker does not get round to; of two sleepers one gets a letter of its own, perhaps just when it is woken for the task.
+///
+/// Caught: a worker with a letter that does not pass on what it was woken for (deadlock).
+#[test]
+fn who_is_woken_to_steal_and_has_a_letter_wakes_another() {
+    with_preemptions(2, || {
+        let core = core(3);
+        let (reader, thief, sender) = (StdArc::clone(&core), StdArc::clone(&core), StdArc::clone(&core));
+        let threads = [
+            thread::spawn(move || run_a_letter_or_steal(&reader, 1)),
+            thread::spawn(move || run_one(&thief, 2)),
+            thread::spawn(move || sender.workers[1].post(unstarted())),
+        ];
+        core.workers[0].push_unstarted(unstarted()).unwrap();
+        core.wake_a_thief(0);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
 
