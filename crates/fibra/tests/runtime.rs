@@ -772,11 +772,11 @@ fn a_task_that_is_sent_to_a_busy_worker_is_run_by_an_idle_one() {
                 }
             })
         };
-        // By then the idle one has tidied up, and sleeps without an end.
-        thread::sleep(Duration::from_millis(700));
-        for _ in 0..8 {
+        // In turn to the one, to the other, and to whichever has less to do.
+        for _ in 0..5 {
+            // By then the idle one has tidied up, and sleeps without an end.
+            thread::sleep(Duration::from_millis(600));
             assert!(runtime.spawn(|| ()).join_timeout(Duration::from_secs(10)).is_ok(), "it was left lying");
-            thread::sleep(Duration::from_millis(20));
         }
         over.store(true, Ordering::Relaxed);
         busy.join().unwrap();
