@@ -2,30 +2,17 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[path = "../limit/mod.rs"]
+mod limit;
+
 use fibra::net::{Ipv4Addr, TcpListener, TcpStream};
+pub(crate) use limit::within;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// After this a test hangs.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// Runs `test` on a thread of its own, and panics when it does not come to its end: a lost wake-up is a failure, not a standstill.
-pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> T + Send + 'static) -> T {
-    let (ended, end) = mpsc::channel();
-    let thread = thread::spawn(move || ended.send(test()));
-    match end.recv_timeout(limit) {
-        Ok(value) => value,
-        Err(RecvTimeoutError::Disconnected) => match thread.join() {
-            Err(payload) => resume_unwind(payload),
-            Ok(_) => unreachable!("a test that ends says so"),
-        },
-        Err(RecvTimeoutError::Timeout) => panic!("hangs: not over after {limit:?}"),
-    }
-}
 
 /// Runs `test` as the main coroutine of a runtime with each of these numbers of workers.
 pub(crate) fn on_workers(counts: &[usize], test: impl Fn() + Send + Clone + 'static) {
