@@ -25,6 +25,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/context.rs",
     "crates/fibra/src/fs/file.rs",
     "crates/fibra/src/net/handle.rs",
+    "crates/fibra/src/net/operation.rs",
     "crates/fibra/src/scheduler/core.rs",
     "crates/fibra/src/scheduler/models/mod.rs",
     "crates/fibra/src/scheduler/models/sleep.rs",

@@ -15,9 +15,9 @@ use crate::op::{Attempt, Operation, closed_error};
 use crate::prefetch::prefetch;
 use crate::source::{Enlist, Ready, State};
 use crate::sync::{AtomicBool, Mutex, Ordering};
-use crate::{Completion, Source, Start, Token};
+use crate::{Completion, Finish, Notifier, Ring, RingSettings, Source, Start, Token};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, PoisonError};
@@ -25,6 +25,9 @@ use std::time::Duration;
 
 /// The key of the notifier's eventfd; no table is that long.
 const NOTIFIER: u64 = u64::MAX;
+
+/// The key of the ring for files.
+const RING: u64 = u64::MAX - 1;
 
 /// How many events one `epoll_wait` takes at most.
 const EVENTS: usize = 1024;
@@ -39,12 +42,24 @@ const LONGEST: Duration = Duration::from_secs(1_000_000);
 /// The epoll driver of one worker.
 pub struct Epoll {
     shared: Arc<Shared>,
+    notifier: Notifier,
     /// Registered descriptors, by the index in their key. Touched by the owner only.
     table: Vec<Entry>,
     /// The generation of entries that are added: above those of all that there ever were at their index.
     first_generation: u32,
     free: Vec<u32>,
     events: Vec<epoll::Event>,
+    files: Files,
+}
+
+/// The ring for calls on files, which this driver's wait includes.
+#[derive(Debug)]
+enum Files {
+    /// Nobody has needed it.
+    Unmade(RingSettings),
+    Ring(Box<Ring>),
+    /// There can be none.
+    Impossible,
 }
 
 #[derive(Debug)]
@@ -57,7 +72,6 @@ struct Entry {
 #[derive(Debug)]
 struct Shared {
     epoll: OwnedFd,
-    eventfd: OwnedFd,
     /// Keys whose sources are gone. Any thread pushes, the owner takes.
     retired: Mutex<Vec<u64>>,
     has_retired: AtomicBool,
@@ -114,46 +128,59 @@ impl std::fmt::Debug for Epoll {
     }
 }
 
-/// Ends a wait of its driver from any thread. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Notifier(Arc<Shared>);
-
-impl Notifier {
-    /// Makes the driver's current wait, or else its next, return at once.
-    pub fn notify(&self) {
-        // EAGAIN means that the counter is full: then the eventfd is readable, and was reported.
-        let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
-    }
-}
-
 impl Epoll {
-    pub(crate) fn new() -> io::Result<Epoll> {
+    pub(crate) fn new(files: RingSettings) -> io::Result<Epoll> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // Edge-triggered: every write is a new edge, so the counter need never be read.
-        epoll::add(&epoll, &eventfd, EventData::new_u64(NOTIFIER), EventFlags::IN | EventFlags::ET)?;
+        let notifier = Notifier::new()?;
+        // Edge-triggered: every write is a new edge.
+        epoll::add(&epoll, &notifier, EventData::new_u64(NOTIFIER), EventFlags::IN | EventFlags::ET)?;
         let shared = Shared {
             epoll,
-            eventfd,
             retired: Mutex::default(),
             has_retired: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         };
         Ok(Epoll {
             shared: Arc::new(shared),
+            notifier,
             table: Vec::new(),
             first_generation: 0,
             free: Vec::new(),
             events: Vec::with_capacity(EVENTS),
+            files: Files::Unmade(files),
         })
     }
 
     pub(crate) fn notifier(&self) -> Notifier {
-        Notifier(Arc::clone(&self.shared))
+        self.notifier.clone()
     }
 
     pub(crate) fn has_sources(&self) -> bool {
-        self.table.len() > self.free.len()
+        self.table.len() > self.free.len() || matches!(&self.files, Files::Ring(ring) if ring.has_work())
+    }
+
+    /// The ring for calls on files, if there can be one.
+    #[inline]
+    pub(crate) fn ring(&mut self) -> Option<&mut Ring> {
+        if let Files::Unmade(settings) = &self.files {
+            let settings = settings.clone();
+            self.files =
+                self.make_ring(&settings).map_or(Files::Impossible, |ring| Files::Ring(Box::new(ring)));
+        }
+        match &mut self.files {
+            Files::Ring(ring) => Some(ring),
+            Files::Unmade(_) | Files::Impossible => None,
+        }
+    }
+
+    #[cold]
+    fn make_ring(&self, settings: &RingSettings) -> io::Result<Ring> {
+        let ring = Ring::without_notifier(settings)?;
+        // SAFETY: the ring owns its descriptor, and is open here.
+        let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+        // Level-triggered: an event for as long as there is something to take.
+        epoll::add(&self.shared.epoll, fd, EventData::new_u64(RING), EventFlags::IN)?;
+        Ok(ring)
     }
 
     /// Attempts `op` unless that is known to be useless, and queues `token` when it would block: see the protocol in
@@ -173,29 +200,8 @@ impl Epoll {
                 if source.is_closed() {
                     return Start::Done { result: Err(closed_error()), pass: None };
                 }
-                match op.attempt(fd) {
-                    Ok(Attempt { value, drained }) => {
-                        let mut pass = None;
-                        if drained {
-                            source.set_drained(direction, edges);
-                        } else if source.has_waiters(direction) {
-                            pass = source.pass_if_ready(fd, direction);
-                        }
-                        return Start::Done { result: Ok(value), pass };
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        if source.has_hung_up(direction)
-                            && let Some(value) = op.end(fd)
-                        {
-                            return Start::Done { result: Ok(value), pass: source.pass_on(direction) };
-                        }
-                        source.set_drained(direction, edges);
-                    }
-                    Err(error) => {
-                        // The error may be this operation's alone: others who wait go on.
-                        let pass = source.has_waiters(direction).then(|| source.pass_on(direction)).flatten();
-                        return Start::Done { result: Err(error), pass };
-                    }
+                if let (Some(result), pass) = attempt(source, fd, op, edges) {
+                    return Start::Done { result, pass };
                 }
             }
             let mut waiters = source.0.lock();
@@ -211,6 +217,22 @@ impl Epoll {
                 Enlist::Closed => return Start::Done { result: Err(closed_error()), pass: None },
             }
         }
+    }
+
+    /// One last attempt of an operation whose token came back when it was about to leave: it holds the baton.
+    #[cold]
+    pub(crate) fn finish<O: Operation>(
+        &mut self,
+        source: &Source,
+        fd: BorrowedFd<'_>,
+        op: &mut O,
+    ) -> Finish<O::Output> {
+        if source.is_closed() {
+            return Finish { result: Some(Err(closed_error())), pass: None };
+        }
+        let edges = source.edges(op.direction());
+        let (result, pass) = attempt(source, fd, op, edges);
+        Finish { result, pass }
     }
 
     #[cold]
@@ -294,6 +316,15 @@ impl Epoll {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, out: &mut Vec<Completion>) -> io::Result<()> {
         self.reap();
         self.events.clear();
+        let mut timeout = timeout;
+        if let Files::Ring(ring) = &mut self.files
+            && ring.has_work()
+        {
+            ring.wait(Some(Duration::ZERO), out)?;
+            if !out.is_empty() {
+                timeout = Some(Duration::ZERO);
+            }
+        }
         let result = match timeout {
             Some(timeout) if !timeout.is_zero() && timeout < PRECISE_BELOW => self.wait_precisely(timeout),
             _ => self.epoll_wait(timeout),
@@ -302,12 +333,17 @@ impl Epoll {
             Ok(()) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        let mut ring_is_ready = false;
         for (at, event) in self.events.iter().enumerate() {
             self.look_ahead(at);
             // The fields are copied out: the struct is packed on x86-64.
             let (data, flags) = (event.data, event.flags);
             let key = data.u64();
             if key == NOTIFIER {
+                continue;
+            }
+            if key == RING {
+                ring_is_ready = true;
                 continue;
             }
             let (index, generation) = (key as u32 as usize, (key >> 32) as u32);
@@ -318,6 +354,9 @@ impl Epoll {
                 continue;
             }
             state.edge(ready(flags), &mut |token| out.push(Completion { token }));
+        }
+        if ring_is_ready && let Files::Ring(ring) = &mut self.files {
+            ring.wait(Some(Duration::ZERO), out)?;
         }
         Ok(())
     }
@@ -357,6 +396,42 @@ impl Epoll {
             if let Some(state) = entry.state.take() {
                 out.extend(state.abandon().into_iter().map(|token| Completion { token }));
             }
+        }
+    }
+}
+
+/// Attempts an operation that began at `edges`; none when it would block. The token is somebody's who goes on.
+#[inline]
+fn attempt<O: Operation>(
+    source: &Source,
+    fd: BorrowedFd<'_>,
+    op: &mut O,
+    edges: u32,
+) -> (Option<io::Result<O::Output>>, Option<Token>) {
+    let direction = op.direction();
+    match op.attempt(fd) {
+        Ok(Attempt { value, drained }) => {
+            let mut pass = None;
+            if drained {
+                source.set_drained(direction, edges);
+            } else if source.has_waiters(direction) {
+                pass = source.pass_if_ready(fd, direction);
+            }
+            (Some(Ok(value)), pass)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            if source.has_hung_up(direction)
+                && let Some(result) = op.end(fd)
+            {
+                return (Some(result), source.pass_on(direction));
+            }
+            source.set_drained(direction, edges);
+            (None, None)
+        }
+        Err(error) => {
+            // The error may be this operation's alone: others who wait go on.
+            let pass = source.has_waiters(direction).then(|| source.pass_on(direction)).flatten();
+            (Some(Err(error)), pass)
         }
     }
 }

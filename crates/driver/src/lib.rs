@@ -28,16 +28,22 @@
 #![warn(missing_docs)]
 
 pub mod epoll;
+mod flight;
 #[cfg(all(test, loom))]
 mod models;
+mod notifier;
 pub mod op;
 pub mod prefetch;
 mod source;
 mod sync;
+pub mod uring;
 
-pub use epoll::{Epoll, Notifier};
-pub use op::{Attempt, Operation};
+pub use epoll::Epoll;
+pub use flight::Flight;
+pub use notifier::Notifier;
+pub use op::{Attempt, Call, Operation};
 pub use source::{Cancel, Source};
+pub use uring::{Ring, RingSettings};
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -71,6 +77,16 @@ pub enum Start<T> {
     Pending,
 }
 
+/// How an operation ended that was to end early.
+#[derive(Debug)]
+#[must_use]
+pub struct Finish<T> {
+    /// What the operation returned, if it has returned.
+    pub result: Option<io::Result<T>>,
+    /// A waiter to wake, taken out of the queue.
+    pub pass: Option<Token>,
+}
+
 /// One answer of [`Driver::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
@@ -80,24 +96,36 @@ pub struct Completion {
 
 /// A worker's driver.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a worker, and in use for every operation")]
 pub enum Driver {
-    /// Readiness by `epoll(7)`, edge-triggered.
+    /// Readiness by `epoll(7)`, edge-triggered; calls on files by a ring beside it.
     Epoll(Epoll),
+    /// Completions by `io_uring(7)`.
+    Uring(Ring),
 }
 
 impl Driver {
-    /// The epoll driver.
+    /// The epoll driver. `files` says how the ring is made that takes calls on files, at the first of them.
     ///
     /// # Errors
     /// What `epoll_create1(2)` and `eventfd(2)` say: usually that descriptors are used up.
-    pub fn epoll() -> io::Result<Driver> {
-        Epoll::new().map(Driver::Epoll)
+    pub fn epoll(files: RingSettings) -> io::Result<Driver> {
+        Epoll::new(files).map(Driver::Epoll)
+    }
+
+    /// The io_uring driver.
+    ///
+    /// # Errors
+    /// Why this machine, or this process, can have no ring.
+    pub fn uring(settings: &RingSettings) -> io::Result<Driver> {
+        Ring::new(settings).map(Driver::Uring)
     }
 
     /// The name under which `FIBRA_DRIVER` knows this driver.
     pub fn name(&self) -> &'static str {
         match self {
             Driver::Epoll(_) => "epoll",
+            Driver::Uring(_) => "uring",
         }
     }
 
@@ -105,6 +133,7 @@ impl Driver {
     pub fn notifier(&self) -> Notifier {
         match self {
             Driver::Epoll(driver) => driver.notifier(),
+            Driver::Uring(driver) => driver.notifier(),
         }
     }
 
@@ -112,24 +141,77 @@ impl Driver {
     ///
     /// # Errors
     /// In [`Start::Done`]: the operation's own error, or that of registering the descriptor.
+    ///
+    /// # Safety
+    /// When the answer is [`Start::Pending`]: until the flight's token has come back in a [`Completion`] (or [`cancel`](Self::cancel) has answered
+    /// [`Cancel::Removed`]), `op`, what it borrows, and `flight` stay as and where they are, and `fd` stays open. They may stay so for ever.
     #[inline]
-    pub fn start<O: Operation>(
+    pub unsafe fn start<O: Operation>(
         &mut self,
         source: &Source,
         fd: BorrowedFd<'_>,
         op: &mut O,
-        token: Token,
+        flight: &Flight,
     ) -> Start<O::Output> {
         match self {
-            Driver::Epoll(driver) => driver.start(source, fd, op, token),
+            Driver::Epoll(driver) => driver.start(source, fd, op, flight.token()),
+            // SAFETY: our caller's promise.
+            Driver::Uring(driver) => unsafe { driver.start(source, fd, op, flight) },
         }
     }
 
-    /// Takes a token that waits on `source` out of its queue.
-    pub fn cancel(&mut self, source: &Source, direction: Direction, token: Token) -> Cancel {
+    /// Asks for the early end of an operation that was started and is pending.
+    pub fn cancel(&mut self, source: &Source, direction: Direction, flight: &Flight) -> Cancel {
         match self {
-            Driver::Epoll(_) => source.retract(direction, token),
+            Driver::Epoll(_) => source.retract(direction, flight.token()),
+            Driver::Uring(driver) => driver.cancel(flight),
         }
+    }
+
+    /// After [`cancel`](Self::cancel) answered [`Cancel::InFlight`] and the token has come back: the operation's result, if it has one in spite of that. Else
+    /// the operation is over without one.
+    pub fn finish<O: Operation>(
+        &mut self,
+        source: &Source,
+        fd: BorrowedFd<'_>,
+        op: &mut O,
+        flight: &Flight,
+    ) -> Finish<O::Output> {
+        match self {
+            Driver::Epoll(driver) => driver.finish(source, fd, op),
+            Driver::Uring(driver) => Finish { result: driver.finish(source, fd, op, flight), pass: None },
+        }
+    }
+
+    /// Starts a call that may block, or continues it after its token came back. `None` when there is no ring for it: then it has to be
+    /// [made](Call::call) where it may block.
+    ///
+    /// # Safety
+    /// As [`start`](Self::start); what the call's descriptors are is up to it.
+    #[inline]
+    pub unsafe fn start_call<C: Call>(&mut self, call: &mut C, flight: &Flight) -> Option<Start<C::Output>> {
+        let ring = match self {
+            Driver::Epoll(driver) => driver.ring()?,
+            Driver::Uring(ring) => ring,
+        };
+        // SAFETY: our caller's promise.
+        Some(unsafe { ring.start_call(call, flight) })
+    }
+
+    /// Asks for the early end of a call that is pending. Its token is still to come.
+    pub fn cancel_call(&mut self, flight: &Flight) {
+        let ring = match self {
+            Driver::Epoll(driver) => driver.ring(),
+            Driver::Uring(ring) => Some(ring),
+        };
+        if let Some(ring) = ring {
+            let _ = ring.cancel(flight);
+        }
+    }
+
+    /// After [`cancel_call`](Self::cancel_call), when the token has come back: the call's result, if it has one in spite of that.
+    pub fn finish_call<C: Call>(call: &mut C, flight: &Flight) -> Option<io::Result<C::Output>> {
+        Ring::finish_call(call, flight)
     }
 
     /// Waits until something completes, the timeout is over, or a [`Notifier`] rings; appends what completed to `out`.
@@ -141,22 +223,25 @@ impl Driver {
     pub fn wait(&mut self, timeout: Option<Duration>, out: &mut Vec<Completion>) -> io::Result<()> {
         match self {
             Driver::Epoll(driver) => driver.wait(timeout, out),
+            Driver::Uring(driver) => driver.wait(timeout, out),
         }
     }
 
-    /// Whether anybody could be waiting on a descriptor: when false, a look at the kernel finds nothing.
+    /// Whether anybody could be waiting for the kernel: when false, a look at it finds nothing.
     #[inline]
     pub fn has_sources(&self) -> bool {
         match self {
             Driver::Epoll(driver) => driver.has_sources(),
+            Driver::Uring(driver) => driver.has_work(),
         }
     }
 
     /// Ends the driver: every token that still waits on one of its descriptors is appended to `out`, so that its owner
-    /// can go on with another driver.
+    /// can go on with another driver. A ring has none: whoever has an operation in it belongs to its worker.
     pub fn close(&mut self, out: &mut Vec<Completion>) {
         match self {
             Driver::Epoll(driver) => driver.close(out),
+            Driver::Uring(_) => {}
         }
     }
 }

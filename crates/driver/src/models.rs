@@ -7,7 +7,7 @@
 //! The kernel is a count of bytes and a pending event; the driver and its sources are the real ones. Who is not woken waits on a
 //! condition variable, and loom reports the deadlock. Each model names the mutations that it has been seen to catch.
 
-use crate::op::{Attempt, Operation};
+use crate::op::{Attempt, Hints, Operation};
 use crate::source::Ready;
 use crate::{Cancel, Direction, Epoll, Source, Start, Token};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -65,7 +65,8 @@ struct Receive<'a> {
     room: usize,
 }
 
-impl Operation for Receive<'_> {
+// SAFETY: there is no entry.
+unsafe impl Operation for Receive<'_> {
     type Output = usize;
 
     fn direction(&self) -> Direction {
@@ -80,6 +81,14 @@ impl Operation for Receive<'_> {
         }
         socket.bytes -= count;
         Ok(Attempt { value: count, drained: count > 0 && count < self.room })
+    }
+
+    fn entry(&mut self, _: BorrowedFd<'_>, _: Hints) -> Option<io_uring::squeue::Entry> {
+        None
+    }
+
+    fn completed(&mut self, _: rustix::io::Result<u32>) -> io::Result<Attempt<usize>> {
+        unreachable!("there is no entry")
     }
 }
 
@@ -173,7 +182,7 @@ fn bytes_that_come_while_a_reader_goes_to_sleep_wake_it() {
             world.kernel.receive(1, false);
             world.kernel.receive(1, false);
         });
-        let mut driver = Epoll::new().unwrap();
+        let mut driver = Epoll::new(crate::RingSettings::default()).unwrap();
         let mut read = 0;
         while read < 2 {
             read += world.receive(&mut driver, 8, ONE).unwrap();
@@ -194,7 +203,7 @@ fn an_end_that_is_merged_with_the_last_bytes_is_seen() {
             world.kernel.receive(1, false);
             world.kernel.receive(1, true);
         });
-        let mut driver = Epoll::new().unwrap();
+        let mut driver = Epoll::new(crate::RingSettings::default()).unwrap();
         let mut read = 0;
         loop {
             match world.receive(&mut driver, 8, ONE).unwrap() {
@@ -218,10 +227,16 @@ fn one_edge_for_two_datagrams_wakes_both_readers() {
         let world = World::new();
         let owner = spawn(&world, World::own);
         let other = spawn(&world, |world| {
-            assert_eq!(world.receive(&mut Epoll::new().unwrap(), 1, TWO).unwrap(), 1);
+            assert_eq!(
+                world.receive(&mut Epoll::new(crate::RingSettings::default()).unwrap(), 1, TWO).unwrap(),
+                1
+            );
         });
         world.kernel.receive(2, false);
-        assert_eq!(world.receive(&mut Epoll::new().unwrap(), 1, ONE).unwrap(), 1);
+        assert_eq!(
+            world.receive(&mut Epoll::new(crate::RingSettings::default()).unwrap(), 1, ONE).unwrap(),
+            1
+        );
         other.join().unwrap();
         world.kernel.end();
         owner.join().unwrap();
@@ -235,7 +250,7 @@ fn a_reader_that_leaves_takes_no_readiness_with_it() {
         let world = World::new();
         let owner = spawn(&world, World::own);
         let other = spawn(&world, |world| {
-            let mut driver = Epoll::new().unwrap();
+            let mut driver = Epoll::new(crate::RingSettings::default()).unwrap();
             if world.start(&mut driver, 1, TWO).is_some() {
                 // It has the byte: another for who stays.
                 world.kernel.receive(1, false);
@@ -252,7 +267,10 @@ fn a_reader_that_leaves_takes_no_readiness_with_it() {
             }
         });
         world.kernel.receive(1, false);
-        assert_eq!(world.receive(&mut Epoll::new().unwrap(), 1, ONE).unwrap(), 1);
+        assert_eq!(
+            world.receive(&mut Epoll::new(crate::RingSettings::default()).unwrap(), 1, ONE).unwrap(),
+            1
+        );
         other.join().unwrap();
         world.kernel.end();
         owner.join().unwrap();
@@ -269,7 +287,7 @@ fn closing_wakes_who_waits_and_who_is_about_to() {
                 world.wake(token);
             }
         });
-        assert!(world.receive(&mut Epoll::new().unwrap(), 1, ONE).is_err());
+        assert!(world.receive(&mut Epoll::new(crate::RingSettings::default()).unwrap(), 1, ONE).is_err());
         other.join().unwrap();
     });
 }
@@ -281,14 +299,14 @@ fn closing_wakes_who_waits_and_who_is_about_to() {
 fn who_waits_with_a_driver_that_ends_goes_on_with_another() {
     loom::model(|| {
         let world = World::new();
-        let mut ending = Epoll::new().unwrap();
+        let mut ending = Epoll::new(crate::RingSettings::default()).unwrap();
         assert!(world.start(&mut ending, 1, TWO).is_none());
         let end = spawn(&world, move |world| {
             let mut left = Vec::new();
             ending.close(&mut left);
             left.into_iter().for_each(|completion| world.wake(completion.token));
         });
-        let mut driver = Epoll::new().unwrap();
+        let mut driver = Epoll::new(crate::RingSettings::default()).unwrap();
         loop {
             assert!(world.start(&mut driver, 1, ONE).is_none());
             if world

@@ -99,6 +99,9 @@ struct Side {
     drained: AtomicU32,
     /// Hang-up or error seen: the hint is void. Set once.
     hung_up: AtomicBool,
+    /// The last operation by way of a ring left nothing behind. No more than a guess, since no edges are counted for it; so it is kept apart from the count
+    /// above, on which epoll's waiters rely.
+    seems_drained: AtomicBool,
     /// How many wait, so that an operation that succeeds need not take the lock to learn that nobody does.
     waiting: AtomicU32,
 }
@@ -161,6 +164,7 @@ impl Side {
             edges: AtomicU32::new(0),
             drained: AtomicU32::new(u32::MAX),
             hung_up: AtomicBool::new(false),
+            seems_drained: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
         }
     }
@@ -325,6 +329,18 @@ impl Source {
     #[inline]
     pub(crate) fn set_drained(&self, direction: Direction, edges: u32) {
         self.0.side(direction).drained.store(edges, Ordering::Release);
+    }
+
+    /// Whether an attempt is likely to be useless.
+    #[inline]
+    pub(crate) fn seems_drained(&self, direction: Direction) -> bool {
+        self.0.side(direction).seems_drained.load(Ordering::Relaxed)
+    }
+
+    /// Notes what an operation has left behind.
+    #[inline]
+    pub(crate) fn seem_drained(&self, direction: Direction, drained: bool) {
+        self.0.side(direction).seems_drained.store(drained, Ordering::Relaxed);
     }
 
     /// Whether others wait in this direction.

@@ -1,6 +1,8 @@
 //! The epoll driver by itself: each test is its own scheduler, with numbers for tokens.
 
-use fibra_driver::{Cancel, Completion, Direction, Driver, Operation, Source, Start, Token, op};
+use fibra_driver::{
+    Cancel, Completion, Direction, Driver, Flight, Operation, RingSettings, Source, Start, Token, op,
+};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
@@ -17,7 +19,7 @@ const SOON: Duration = Duration::from_secs(10);
 const NOTHING: Duration = Duration::from_millis(20);
 
 fn driver() -> Driver {
-    Driver::epoll().unwrap()
+    Driver::epoll(RingSettings::default()).unwrap()
 }
 
 fn tcp_pair() -> (TcpStream, TcpStream) {
@@ -52,7 +54,12 @@ fn start<O: Operation>(
     mut op: O,
     token: usize,
 ) -> Start<O::Output> {
-    driver.start(source, fd.as_fd(), &mut op, Token(token))
+    // SAFETY: this driver keeps neither the operation nor the flight: it queues the token.
+    unsafe { driver.start(source, fd.as_fd(), &mut op, &flight(token)) }
+}
+
+fn flight(token: usize) -> Flight {
+    Flight::new(Token(token))
 }
 
 /// Starts a receive that has to wait.
@@ -69,7 +76,8 @@ fn complete<O: Operation>(
     mut op: O,
 ) -> std::io::Result<O::Output> {
     loop {
-        match driver.start(source, fd.as_fd(), &mut op, Token(7)) {
+        // SAFETY: as in `start`.
+        match unsafe { driver.start(source, fd.as_fd(), &mut op, &flight(7)) } {
             Start::Done { result, pass } => {
                 assert_eq!(pass, None);
                 return result;
@@ -152,15 +160,15 @@ fn cancelled_token_does_not_come_back() {
         wait_to_receive(&mut driver, &source, &stream, token);
     }
     assert_eq!(
-        driver.cancel(&source, Direction::Write, Token(2)),
+        driver.cancel(&source, Direction::Write, &flight(2)),
         Cancel::InFlight,
         "it does not wait to write"
     );
-    assert_eq!(driver.cancel(&source, Direction::Read, Token(2)), Cancel::Removed);
-    assert_eq!(driver.cancel(&source, Direction::Read, Token(1)), Cancel::Removed);
+    assert_eq!(driver.cancel(&source, Direction::Read, &flight(2)), Cancel::Removed);
+    assert_eq!(driver.cancel(&source, Direction::Read, &flight(1)), Cancel::Removed);
     peer.write_all(b"x").unwrap();
     assert_eq!(collect(&mut driver, 1), [3]);
-    assert_eq!(driver.cancel(&source, Direction::Read, Token(3)), Cancel::InFlight);
+    assert_eq!(driver.cancel(&source, Direction::Read, &flight(3)), Cancel::InFlight);
 }
 
 #[test]
@@ -246,7 +254,7 @@ fn event_of_a_file_that_outlived_its_source_reaches_nobody() {
     let (mut peer, stream) = UnixStream::pair().unwrap();
     let old = Source::new();
     wait_to_receive(&mut driver, &old, &stream, 1);
-    assert_eq!(driver.cancel(&old, Direction::Read, Token(1)), Cancel::Removed);
+    assert_eq!(driver.cancel(&old, Direction::Read, &flight(1)), Cancel::Removed);
     let number = stream.as_raw_fd();
     let duplicate: OwnedFd = stream.as_fd().try_clone_to_owned().unwrap();
     drop((stream, old));
@@ -274,7 +282,7 @@ fn event_of_an_outlived_source_reaches_nobody_after_the_table_shrank() {
         let (peer, stream) = UnixStream::pair().unwrap();
         let source = Source::new();
         wait_to_receive(&mut driver, &source, &stream, token);
-        assert_eq!(driver.cancel(&source, Direction::Read, Token(token)), Cancel::Removed);
+        assert_eq!(driver.cancel(&source, Direction::Read, &flight(token)), Cancel::Removed);
         outlived.push((peer, stream.as_fd().try_clone_to_owned().unwrap()));
         sources.push((source, stream));
     }

@@ -2,7 +2,7 @@
 //!
 //! `FIBRA_STRESS_SECONDS` says how long; one second when it is not set.
 
-use fibra_driver::{Driver, Source, Start, Token, op};
+use fibra_driver::{Driver, Flight, RingSettings, Source, Start, Token, op};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,7 +29,9 @@ fn read_to_end(
     let mut total = 0;
     loop {
         let mut buffer = [0; 64];
-        match driver.start(source, stream.as_fd(), &mut op::Receive::stream(&mut buffer), Token(1)) {
+        let op = &mut op::Receive::stream(&mut buffer);
+        // SAFETY: this driver keeps neither the operation nor the flight.
+        match unsafe { driver.start(source, stream.as_fd(), op, &Flight::new(Token(1))) } {
             Start::Done { result, .. } => match result.unwrap() {
                 0 => return total,
                 count => total += count,
@@ -43,8 +45,8 @@ fn read_to_end(
 
 /// One thread waits for events, one reads, and this one writes a few bytes and the end right behind them.
 fn storm(pair: impl Fn() -> (OwnedFd, OwnedFd)) -> u64 {
-    let mut reporting = Driver::epoll().unwrap();
-    let mut reading = Driver::epoll().unwrap();
+    let mut reporting = Driver::epoll(RingSettings::default()).unwrap();
+    let mut reading = Driver::epoll(RingSettings::default()).unwrap();
     let notifier = reporting.notifier();
     let over = AtomicBool::new(false);
     let (report, woken) = mpsc::channel();
@@ -59,14 +61,13 @@ fn storm(pair: impl Fn() -> (OwnedFd, OwnedFd)) -> u64 {
             while !over.load(Ordering::Acquire) {
                 // The socket is registered with this thread's driver, and with no other.
                 for (source, stream) in handed.try_iter() {
-                    let started = reporting.start(
-                        &source,
-                        stream.as_fd(),
-                        &mut op::Receive::stream(&mut [0]),
-                        Token(2),
-                    );
+                    let flight = Flight::new(Token(2));
+                    let mut buffer = [0];
+                    let op = &mut op::Receive::stream(&mut buffer);
+                    // SAFETY: as in `read_to_end`.
+                    let started = unsafe { reporting.start(&source, stream.as_fd(), op, &flight) };
                     assert!(matches!(started, Start::Pending));
-                    let _ = reporting.cancel(&source, fibra_driver::Direction::Read, Token(2));
+                    let _ = reporting.cancel(&source, fibra_driver::Direction::Read, &flight);
                     ready.send((source, stream)).unwrap();
                 }
                 reporting.wait(None, &mut out).unwrap();

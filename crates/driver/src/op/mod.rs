@@ -10,6 +10,7 @@
 mod accept;
 mod connect;
 mod datagram;
+mod message;
 mod poll;
 mod receive;
 mod send;
@@ -22,12 +23,19 @@ pub use receive::{Receive, ReceiveVectored};
 pub use send::{Send, SendVectored};
 
 use crate::Direction;
+use io_uring::opcode;
+use io_uring::squeue::Entry;
+use io_uring::types::Fd;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// One operation on a descriptor, with the buffers that it borrows.
-pub trait Operation {
+/// One operation on a socket, with the buffers that it borrows: as a call that never blocks, and as an entry for a ring.
+///
+/// # Safety
+/// What the entry of [`entry`](Self::entry) points to is part of the operation or borrowed by it (exclusively, if the kernel writes there), so
+/// that it is there, and nobody else's, for as long as the operation neither moves nor is used.
+pub unsafe trait Operation {
     /// What it returns.
     type Output;
 
@@ -40,13 +48,22 @@ pub trait Operation {
     /// `WouldBlock` when it has to wait; else the operation's own error.
     fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<Self::Output>>;
 
-    /// Called when the operation's token has come back: for operations whose answer is the event itself.
+    /// The entry that hands it to a ring whole. `None` when it cannot be: then the ring is asked for readiness, and [`attempt`](Self::attempt) follows.
+    fn entry(&mut self, fd: BorrowedFd<'_>, hints: Hints) -> Option<Entry>;
+
+    /// What the ring's answer to the entry means.
+    ///
+    /// # Errors
+    /// The operation's own, and `Interrupted` when the entry is to be submitted once more.
+    fn completed(&mut self, result: rustix::io::Result<u32>) -> io::Result<Attempt<Self::Output>>;
+
+    /// Called when the operation's token has come back from a readiness driver: for operations whose answer is the event itself.
     #[inline]
     fn woken(&mut self) {}
 
     /// The result when an attempt would block on a direction that has ended, if the call itself does not say so.
     #[inline]
-    fn end(&mut self, _fd: BorrowedFd<'_>) -> Option<Self::Output> {
+    fn end(&mut self, _fd: BorrowedFd<'_>) -> Option<io::Result<Self::Output>> {
         None
     }
 
@@ -56,6 +73,53 @@ pub trait Operation {
     fn must_attempt(&self) -> bool {
         false
     }
+
+    /// Whether an attempt before the entry is submitted can save anything.
+    #[inline]
+    fn may_attempt(&self) -> bool {
+        true
+    }
+}
+
+/// What a driver knows that an entry can make use of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints {
+    /// The socket is likely to be empty (or full): the kernel waits first and attempts then.
+    pub poll_first: bool,
+}
+
+impl Hints {
+    /// The flags for a receive or a send.
+    #[inline]
+    fn ioprio(self) -> u16 {
+        /// `IORING_RECVSEND_POLL_FIRST`.
+        const POLL_FIRST: u16 = 1;
+        if self.poll_first { POLL_FIRST } else { 0 }
+    }
+}
+
+/// A call that may block, whatever it is made on: on a thread that can wait, or by a ring.
+///
+/// # Safety
+/// As [`Operation`]'s.
+pub unsafe trait Call {
+    /// What it returns.
+    type Output;
+
+    /// Makes the call, where it may block.
+    ///
+    /// # Errors
+    /// Its own.
+    fn call(&mut self) -> io::Result<Self::Output>;
+
+    /// The entry that hands it to a ring.
+    fn entry(&mut self) -> Entry;
+
+    /// What the ring's answer means.
+    ///
+    /// # Errors
+    /// The call's own.
+    fn completed(&mut self, result: rustix::io::Result<u32>) -> io::Result<Self::Output>;
 }
 
 /// A successful attempt.
@@ -73,12 +137,28 @@ pub fn closed_error() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the socket was closed by another context while in use")
 }
 
-/// Whether a datagram socket's receiving was shut down. A `recv(2)` that waits then returns 0; but one that does not wait says `EAGAIN`.
+/// Whether a socket's receiving was shut down. On datagram sockets a `recv(2)` that waits then returns 0; but one that does not wait says `EAGAIN`.
 #[cold]
 fn receives_no_more(fd: BorrowedFd<'_>) -> bool {
     let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
     let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
     rustix::event::poll(&mut set, Some(&zero)).is_ok() && set[0].revents().contains(PollFlags::RDHUP)
+}
+
+/// An entry whose completion says that the direction is ready, or broken.
+#[inline]
+pub(crate) fn poll_entry(fd: BorrowedFd<'_>, direction: Direction) -> Entry {
+    let flags = match direction {
+        Direction::Read => PollFlags::IN,
+        Direction::Write => PollFlags::OUT,
+    };
+    opcode::PollAdd::new(Fd(fd.as_raw_fd()), flags.bits().into()).build()
+}
+
+/// The length of a buffer, as entries have it: what is beyond four gigabytes is left for the next operation.
+#[inline]
+fn length(buffer: &[u8]) -> u32 {
+    u32::try_from(buffer.len()).unwrap_or(u32::MAX)
 }
 
 /// Repeats `call` while a signal interrupts it.

@@ -1,7 +1,8 @@
 //! Wait until a descriptor is readable or writable, and take nothing: for callers who make the call themselves.
 
-use super::{Attempt, Operation};
+use super::{Attempt, Hints, Operation, poll_entry};
 use crate::Direction;
+use io_uring::squeue::Entry;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -21,7 +22,8 @@ impl Poll {
     }
 }
 
-impl Operation for Poll {
+// SAFETY: the entry points to nothing.
+unsafe impl Operation for Poll {
     type Output = ();
 
     #[inline]
@@ -47,5 +49,22 @@ impl Operation for Poll {
             }
         }
         Ok(Attempt { value: (), drained: false })
+    }
+
+    #[inline]
+    fn entry(&mut self, fd: BorrowedFd<'_>, _: Hints) -> Option<Entry> {
+        Some(poll_entry(fd, self.direction))
+    }
+
+    #[inline]
+    fn completed(&mut self, result: rustix::io::Result<u32>) -> io::Result<Attempt<()>> {
+        result?;
+        Ok(Attempt { value: (), drained: false })
+    }
+
+    /// The entry asks the same, and the caller has just made a call that would block.
+    #[inline]
+    fn may_attempt(&self) -> bool {
+        false
     }
 }

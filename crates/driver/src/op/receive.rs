@@ -1,10 +1,14 @@
 //! Receive from a connected socket: `recv(2)`, `recvmsg(2)`.
 
-use super::{Attempt, Operation, uninterrupted};
+use super::message::Message;
+use super::{Attempt, Hints, Operation, length, uninterrupted};
 use crate::Direction;
+use io_uring::opcode;
+use io_uring::squeue::Entry;
+use io_uring::types::Fd;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags};
 use std::io::{self, IoSliceMut};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Receives into one buffer; the output is the number of bytes, 0 at the end of the stream.
 #[derive(Debug)]
@@ -49,7 +53,8 @@ impl<'a> Receive<'a> {
     }
 }
 
-impl Operation for Receive<'_> {
+// SAFETY: the entry points to the buffer, which is borrowed exclusively.
+unsafe impl Operation for Receive<'_> {
     type Output = usize;
 
     #[inline]
@@ -67,8 +72,26 @@ impl Operation for Receive<'_> {
         Ok(Attempt { value: count, drained })
     }
 
-    fn end(&mut self, fd: BorrowedFd<'_>) -> Option<usize> {
-        (self.kind == Kind::Datagram && super::receives_no_more(fd)).then_some(0)
+    /// By way of a ring a unix stream is received from as any other: what a message carried is only of use to the hint.
+    #[inline]
+    fn entry(&mut self, fd: BorrowedFd<'_>, hints: Hints) -> Option<Entry> {
+        let flags = (self.flags & RecvFlags::PEEK).bits() as i32;
+        let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), self.buffer.as_mut_ptr(), length(self.buffer))
+            .flags(flags)
+            .ioprio(hints.ioprio())
+            .build();
+        Some(entry)
+    }
+
+    #[inline]
+    fn completed(&mut self, result: rustix::io::Result<u32>) -> io::Result<Attempt<usize>> {
+        let count = result? as usize;
+        let drained = self.kind != Kind::Datagram && is_drained(count, self.buffer.len(), self.flags);
+        Ok(Attempt { value: count, drained })
+    }
+
+    fn end(&mut self, fd: BorrowedFd<'_>) -> Option<io::Result<usize>> {
+        (self.kind == Kind::Datagram && super::receives_no_more(fd)).then_some(Ok(0))
     }
 }
 
@@ -76,16 +99,24 @@ impl Operation for Receive<'_> {
 #[derive(Debug)]
 pub struct ReceiveVectored<'a, 'b> {
     buffers: &'a mut [IoSliceMut<'b>],
+    message: Message,
 }
 
 impl<'a, 'b> ReceiveVectored<'a, 'b> {
     /// Receives into `buffers`, filling one after the other.
     pub fn new(buffers: &'a mut [IoSliceMut<'b>]) -> Self {
-        ReceiveVectored { buffers }
+        ReceiveVectored { buffers, message: Message::new() }
+    }
+
+    /// As many as the kernel takes at once.
+    fn taken(&mut self) -> &mut [IoSliceMut<'b>] {
+        let limit = self.buffers.len().min(super::send::MAX_SLICES);
+        &mut self.buffers[..limit]
     }
 }
 
-impl Operation for ReceiveVectored<'_, '_> {
+// SAFETY: the entry points to the header in the operation, and that to the slices, which are borrowed exclusively.
+unsafe impl Operation for ReceiveVectored<'_, '_> {
     type Output = usize;
 
     fn direction(&self) -> Direction {
@@ -93,8 +124,19 @@ impl Operation for ReceiveVectored<'_, '_> {
     }
 
     fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<usize>> {
+        receive_message(fd, self.taken(), RecvFlags::DONTWAIT)
+    }
+
+    fn entry(&mut self, fd: BorrowedFd<'_>, hints: Hints) -> Option<Entry> {
         let limit = self.buffers.len().min(super::send::MAX_SLICES);
-        receive_message(fd, &mut self.buffers[..limit], RecvFlags::DONTWAIT)
+        let message = self.message.receive(&mut self.buffers[..limit]);
+        Some(opcode::RecvMsg::new(Fd(fd.as_raw_fd()), message).ioprio(hints.ioprio()).build())
+    }
+
+    fn completed(&mut self, result: rustix::io::Result<u32>) -> io::Result<Attempt<usize>> {
+        let count = result? as usize;
+        let room = room(self.taken());
+        Ok(Attempt { value: count, drained: is_drained(count, room, RecvFlags::empty()) })
     }
 }
 
@@ -105,10 +147,14 @@ fn receive_message(
 ) -> io::Result<Attempt<usize>> {
     let received =
         uninterrupted(|| rustix::net::recvmsg(fd, buffers, &mut RecvAncillaryBuffer::default(), flags))?;
-    let room: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+    let room = room(buffers);
     // What the bytes carried found no room: the call stopped behind them.
     let whole = !received.flags.contains(ReturnFlags::CTRUNC);
     Ok(Attempt { value: received.bytes, drained: whole && is_drained(received.bytes, room, flags) })
+}
+
+fn room(buffers: &[IoSliceMut<'_>]) -> usize {
+    buffers.iter().map(|buffer| buffer.len()).sum()
 }
 
 /// Whether a stream that gave `count` bytes for `room` has no more.

@@ -13,7 +13,8 @@
 //!
 //! # One socket, many users
 //! Any number of contexts may use one socket at the same time, through `&TcpStream` (in an `Arc`, say) or a [`try_clone`](TcpStream::try_clone). Readers
-//! are served in the order in which they began to wait, and so are writers. What is there for one wakes one.
+//! are served in the order in which they began to wait, and so are writers; under io_uring it is the kernel that chooses among them. What is there for one wakes
+//! one.
 //!
 //! # Closing what is in use
 //! While an operation runs it borrows the socket, so the descriptor cannot be closed under it. `close` (on every type) ends all

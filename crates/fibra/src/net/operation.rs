@@ -8,16 +8,19 @@
 //!     │TimedOut, Cancelled
 //!     ▼
 //!   cancel ──Removed──▶ the error, or the unwind
-//!     │InFlight: the readiness was given to us in that very moment
+//!     │InFlight: the wake-up is on its way, with readiness or with the kernel's last word
 //!     ▼
-//!   park until woken ──▶ start again: a result is returned, not lost; else cancel again
+//!   park until woken ──▶ finish ──▶ a result is returned, not lost; else the error, or the unwind
 //! ```
+//!
+//! While an operation is pending the kernel may have its buffers, and the driver has the address of its [`Flight`]. Both are safe because this function
+//! has two ways out of the wait, and on each the driver has said that it is over: the wake-up, which is exact ([`crate::scheduler::state`]), and `Removed`.
 
 use crate::cancel;
 use crate::scheduler::park;
 use crate::scheduler::state::Reason;
 use crate::scheduler::worker::Worker;
-use fibra_driver::{Cancel, Direction, Operation, Source, Start, Token, op};
+use fibra_driver::{Cancel, Direction, Finish, Flight, Operation, Source, Start, Token, op};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -84,15 +87,19 @@ pub(super) fn spend() {
 }
 
 /// One step of the driver; wakes whom it names.
+///
+/// # Safety
+/// When it answers `None`, what [`fibra_driver::Driver::start`] demands.
 #[inline]
-fn start<O: Operation>(
+unsafe fn start<O: Operation>(
     worker: &Worker,
-    token: Token,
+    flight: &Flight,
     source: &Source,
     fd: BorrowedFd<'_>,
     op: &mut O,
 ) -> Option<io::Result<O::Output>> {
-    match worker.with_driver(|driver| driver.start(source, fd, op, token)) {
+    // SAFETY: our caller's promise.
+    match worker.with_driver(|driver| unsafe { driver.start(source, fd, op, flight) }) {
         Start::Pending => None,
         Start::Done { result, pass } => {
             if let Some(next) = pass {
@@ -112,9 +119,13 @@ fn on_coroutine<O: Operation>(
     op: &mut O,
     timeout: Option<Duration>,
 ) -> io::Result<O::Output> {
+    let flight = Flight::new(token);
     let mut deadline = None;
     loop {
-        if let Some(result) = start(worker, token, source, fd, op) {
+        // SAFETY: while it is pending this context parks below, where nothing is touched, moved or closed (`fd` and `op` are borrowed for the whole call): it goes on
+        // when it is woken, and a wake-up is exact; or it goes to `leave`, which ends with the wake-up or with `Removed`. A context that is never
+        // resumed keeps its stack for ever, and its caller's, and those of whom it borrows from, since they wait for its end.
+        if let Some(result) = unsafe { start(worker, &flight, source, fd, op) } {
             return result;
         }
         if deadline.is_none() {
@@ -122,7 +133,7 @@ fn on_coroutine<O: Operation>(
         }
         match park::park(deadline) {
             Reason::Woken => op.woken(),
-            reason => return leave(worker, token, source, fd, op, reason),
+            reason => return leave(worker, &flight, source, fd, op, reason),
         }
     }
 }
@@ -131,24 +142,26 @@ fn on_coroutine<O: Operation>(
 #[cold]
 fn leave<O: Operation>(
     worker: &Worker,
-    token: Token,
+    flight: &Flight,
     source: &Source,
     fd: BorrowedFd<'_>,
     op: &mut O,
     reason: Reason,
 ) -> io::Result<O::Output> {
-    loop {
-        match worker.with_driver(|driver| driver.cancel(source, op.direction(), token)) {
-            Cancel::Removed if reason == Reason::Cancelled => cancel::unwind(),
-            Cancel::Removed => return Err(timed_out()),
-            Cancel::InFlight => {
-                park::park_until_woken();
-                op.woken();
-                if let Some(result) = start(worker, token, source, fd, op) {
-                    return result;
-                }
-            }
+    if worker.with_driver(|driver| driver.cancel(source, op.direction(), flight)) == Cancel::InFlight {
+        park::park_until_woken();
+        op.woken();
+        let Finish { result, pass } = worker.with_driver(|driver| driver.finish(source, fd, op, flight));
+        if let Some(next) = pass {
+            park::wake(next);
         }
+        if let Some(result) = result {
+            return result;
+        }
+    }
+    match reason {
+        Reason::Cancelled => cancel::unwind(),
+        _ => Err(timed_out()),
     }
 }
 
@@ -169,8 +182,8 @@ fn on_thread<O: Operation>(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             result => return result.map(|attempt| attempt.value),
         }
-        if woken && let Some(value) = op.end(fd) {
-            return Ok(value);
+        if woken && let Some(result) = op.end(fd) {
+            return result;
         }
         let flags = match op.direction() {
             Direction::Read => PollFlags::IN,

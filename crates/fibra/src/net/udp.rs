@@ -150,7 +150,7 @@ impl UdpSocket {
     /// # Errors
     /// As std's.
     pub fn send(&self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.run(op::Send::new(buffer))
+        self.0.run(op::Send::datagram(buffer))
     }
 }
 

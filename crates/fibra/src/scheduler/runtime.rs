@@ -9,11 +9,11 @@ use super::worker::{self, Worker};
 use crate::spawn::{Builder, JoinHandle};
 use crate::time::clock::Clock;
 use fibra_context::overflow;
-use fibra_driver::Driver;
+use fibra_driver::{Driver, RingSettings};
 use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::thread;
 
 /// How a runtime is to be. Made with [`Runtime::builder`].
@@ -199,14 +199,34 @@ impl RuntimeBuilder {
         // A first stack for trial, for without any a runtime would wait in silence for one to come free.
         drop(fibra_context::arena::allocate(stack_size.max(main_stack_size))?);
         overflow::install();
-        let drivers: Vec<Driver> = (0..workers)
-            .map(|_| match driver {
-                DriverKind::Auto | DriverKind::Epoll => Driver::epoll(),
-            })
-            .collect::<io::Result<_>>()?;
+        let drivers = drivers(driver, workers, &settings::ring()?)?;
         let shared = drivers.iter().map(|driver| Arc::new(Shared::new(driver.notifier()))).collect();
         let driver_name = drivers[0].name();
         Ok((Arc::new(Core::new(shared, stack_size, driver_name, self.schedule, self.clock)), drivers))
+    }
+}
+
+/// A driver for each worker.
+fn drivers(kind: DriverKind, count: usize, ring: &RingSettings) -> io::Result<Vec<Driver>> {
+    let epoll = || (0..count).map(|_| Driver::epoll(ring.clone())).collect();
+    let uring = || {
+        let nth = |nth| {
+            Driver::uring(ring).map_err(|error| {
+                let why = format!("no io_uring driver for worker {nth} of {count}: {error}");
+                io::Error::new(error.kind(), why)
+            })
+        };
+        (0..count).map(nth).collect::<io::Result<Vec<Driver>>>()
+    };
+    match kind {
+        DriverKind::Epoll => epoll(),
+        DriverKind::Uring => uring(),
+        // For all workers or for none: those that were made are dropped before the others are.
+        DriverKind::Auto => uring().or_else(|error| {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| tracing::warn!(because = %error, "the driver is epoll"));
+            epoll()
+        }),
     }
 }
 

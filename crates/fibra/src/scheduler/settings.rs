@@ -1,6 +1,7 @@
-//! What the environment says: `FIBRA_WORKERS`, `FIBRA_DRIVER`. (`FIBRA_STACK_SIZE` is read by the stack arena.)
+//! What the environment says: `FIBRA_WORKERS`, `FIBRA_DRIVER`, `FIBRA_URING`. (`FIBRA_STACK_SIZE` is read by the stack arena.)
 
 use fibra_context::arena;
+use fibra_driver::RingSettings;
 use std::io;
 
 /// The stack of the closure given to [`run`](crate::run), of which there is one.
@@ -16,11 +17,13 @@ pub(crate) const WORKERS: std::ops::RangeInclusive<usize> = 1..=1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DriverKind {
-    /// The best that this machine offers; today that is epoll.
+    /// The one that the measurements favour, if this machine has it.
     #[default]
     Auto,
     /// `epoll(7)`.
     Epoll,
+    /// `io_uring(7)`.
+    Uring,
 }
 
 /// How many workers there are when nothing else is said: what the affinity mask and the cgroup's quota allow.
@@ -47,8 +50,15 @@ pub(crate) fn driver() -> io::Result<Option<DriverKind>> {
     match text.trim() {
         "auto" => Ok(Some(DriverKind::Auto)),
         "epoll" => Ok(Some(DriverKind::Epoll)),
-        _ => Err(invalid(format!("FIBRA_DRIVER is '{text}'; it must be 'auto' or 'epoll'"))),
+        "uring" => Ok(Some(DriverKind::Uring)),
+        _ => Err(invalid(format!("FIBRA_DRIVER is '{text}'; it must be 'auto', 'epoll' or 'uring'"))),
     }
+}
+
+/// `FIBRA_URING`, checked: how rings are made and used.
+pub(crate) fn ring() -> io::Result<RingSettings> {
+    let Some(text) = variable("FIBRA_URING")? else { return Ok(RingSettings::default()) };
+    text.parse().map_err(|error| invalid(format!("FIBRA_URING is '{text}'; {error}")))
 }
 
 fn variable(name: &str) -> io::Result<Option<String>> {

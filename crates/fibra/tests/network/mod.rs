@@ -105,6 +105,11 @@ pub(crate) fn let_others_wait() {
     }
 }
 
+/// Whether the driver of the calling context's runtime is io_uring, where the kernel does the waiting.
+pub(crate) fn by_uring() -> bool {
+    fibra::current_runtime().1 == "uring"
+}
+
 /// How many descriptors this process has open.
 pub(crate) fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()

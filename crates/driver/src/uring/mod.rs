@@ -1,0 +1,496 @@
+//! Completions by `io_uring(7)`: whole operations are handed to the kernel, many with one system call.
+//!
+//! A ring belongs to one worker, and only its thread enters it (`IORING_SETUP_SINGLE_ISSUER`): an operation goes to the ring of the worker on which its
+//! coroutine runs, and its completion comes out there. So nothing here is shared between threads but the [`Notifier`].
+//!
+//! # One operation
+//! Its state is a [`Flight`] on the stack of who waits; the address of that is the submission's `user_data`.
+//!
+//! ```text
+//!  start ─▶ closed? attempted (First::Try, unless the socket is known to be empty or full)? ──▶ Done
+//!    │ no
+//!    ▼
+//!  entry in the submission queue, flight under way ──▶ Pending
+//!    │ the worker's next wait: submitted, with all others since the last one
+//!    ▼
+//!  completion: the answer goes into the flight, the token comes back
+//!    │ start once more
+//!    ├── EINTR: the same entry again                          ──▶ Pending
+//!    ├── EAGAIN (O_NONBLOCK on the file): asks for readiness, then an attempt  ──▶ Pending
+//!    └── anything else                                         ──▶ Done
+//! ```
+//!
+//! # Leaving early
+//! `Ring::cancel` submits `IORING_OP_ASYNC_CANCEL` behind the operation's own entry and always answers [`Cancel::InFlight`]: *the operation's completion
+//! is what is waited for*, whatever the cancellation answers. `0` means that `ECANCELED` will come; `ENOENT`, that the completion is there already (or the kernel had not yet
+//! armed the request, and it will answer by itself); `EALREADY`, that it runs on a thread of the kernel and will come when it has run. Then `Ring::finish` tells
+//! a result, which is returned, from `ECANCELED` and `EINTR`. `close(2)` ends nothing that is in flight, since the kernel holds the file; [`Source::close`](crate::Source::close) therefore
+//! goes with `shutdown(2)`, which makes every operation on the socket answer.
+//!
+//! # Queues that are full
+//! * The submission queue is: it is handed to the kernel then and there. Completions that had to be taken meanwhile to make room are kept for the next wait (`Ring::early`).
+//! * The completion queue is: the kernel keeps what finds no room (`IORING_FEAT_NODROP`, without which no ring is made) and says so in a flag; the next wait enters
+//!   the kernel for it.
+//! * The kernel has no memory for requests (`EAGAIN` of `io_uring_enter(2)`): they stay in the queue for the next wait. An operation that finds no room then fails with that error.
+
+pub mod settings;
+
+use crate::flight::{Answer, Flight, Stage};
+use crate::op::{Attempt, Call, Hints, Operation, closed_error, poll_entry};
+use crate::{Cancel, Completion, Direction, Notifier, Source, Start};
+use io_uring::squeue::{Entry, Flags};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode};
+pub use settings::{Features, First, RingSettings};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+/// The `user_data` of what nobody waits for. Flights are never at such addresses.
+const IGNORED: u64 = 0;
+
+/// The `user_data` of the poll on the notifier.
+const NOTIFIER: u64 = 1;
+
+/// How long a wait pauses when the kernel has no memory for requests.
+const OUT_OF_MEMORY: Duration = Duration::from_millis(1);
+
+/// One ring.
+pub struct Ring {
+    ring: IoUring,
+    features: Features,
+    first: First,
+    notifier: Option<Notifier>,
+    /// Whether this thread has made the ring its own.
+    begun: bool,
+    /// Submissions whose completion has not been taken, the driver's own aside.
+    in_flight: usize,
+    /// Cancellations that found no room yet.
+    cancels: Vec<u64>,
+    /// Whether the notifier's poll has to be submitted.
+    unarmed: bool,
+    /// What was completed outside of a wait.
+    early: Vec<Completion>,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring")
+            .field("features", &self.features)
+            .field("in_flight", &self.in_flight)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+impl Ring {
+    /// A ring that waits for its worker's notifier too.
+    ///
+    /// # Errors
+    /// Why there can be none, in words.
+    pub(crate) fn new(settings: &RingSettings) -> io::Result<Ring> {
+        let mut ring = Ring::without_notifier(settings)?;
+        ring.notifier = Some(Notifier::new()?);
+        ring.unarmed = true;
+        Ok(ring)
+    }
+
+    /// A ring beside another driver, which does the waiting.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn without_notifier(settings: &RingSettings) -> io::Result<Ring> {
+        let (ring, features) = settings::make(settings)?;
+        Ok(Ring {
+            ring,
+            features,
+            first: settings.first,
+            notifier: None,
+            begun: false,
+            in_flight: 0,
+            cancels: Vec::new(),
+            unarmed: false,
+            early: Vec::new(),
+        })
+    }
+
+    /// What it uses.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    pub(crate) fn notifier(&self) -> Notifier {
+        self.notifier.clone().expect("a worker's ring has one")
+    }
+
+    /// Whether a look at the kernel could find, or tell, anything.
+    #[inline]
+    pub(crate) fn has_work(&self) -> bool {
+        self.in_flight > 0 || !self.early.is_empty()
+    }
+
+    /// Makes the calling thread the one that enters the ring.
+    #[cold]
+    fn begin(&mut self) -> io::Result<()> {
+        if self.features.single_issuer {
+            self.ring.submitter().register_enable_rings()?;
+        }
+        self.begun = true;
+        Ok(())
+    }
+
+    /// Starts `op`, or goes on with it after its token came back.
+    ///
+    /// # Safety
+    /// When the answer is [`Start::Pending`]: `op`, what it borrows, `fd` and `flight` stay as and where they are, untouched, until the token has come back.
+    #[inline]
+    pub(crate) unsafe fn start<O: Operation>(
+        &mut self,
+        source: &Source,
+        fd: BorrowedFd<'_>,
+        op: &mut O,
+        flight: &Flight,
+    ) -> Start<O::Output> {
+        let direction = op.direction();
+        let polled = flight.stage() == Stage::Polled;
+        let mut attempt = match flight.stage() {
+            Stage::Ready => {
+                if source.is_closed() {
+                    return done(Err(closed_error()));
+                }
+                self.first == First::Try
+                    && op.may_attempt()
+                    && (op.must_attempt() || !source.seems_drained(direction))
+            }
+            Stage::Answered => match answered(source, op, flight.take()) {
+                Answered::Over(result) => return done(result),
+                Answered::Again => false,
+                Answered::WouldBlock => return self.poll(fd, direction, flight),
+            },
+            Stage::Polled => {
+                flight.take();
+                if source.is_closed() {
+                    return done(Err(closed_error()));
+                }
+                true
+            }
+            Stage::UnderWay | Stage::Polling => unreachable!("the token has come back"),
+        };
+        let mut entry = None;
+        if !attempt {
+            let hints = Hints { poll_first: self.features.poll_first && source.seems_drained(direction) };
+            entry = op.entry(fd, hints);
+            // What cannot be handed over has to be begun by a call.
+            attempt = entry.is_none();
+        }
+        if attempt {
+            match attempt_now(source, fd, op) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // The kernel has said that it is ready.
+                    if polled && let Some(result) = op.end(fd) {
+                        return done(result);
+                    }
+                }
+                result => return done(result),
+            }
+            entry = op.entry(fd, Hints { poll_first: self.features.poll_first });
+        }
+        match entry {
+            // SAFETY: what the entry points to is `op`'s, which stays as our caller promises.
+            Some(entry) => unsafe { self.submit(entry, flight, Stage::UnderWay) },
+            None => self.poll(fd, direction, flight),
+        }
+    }
+
+    /// Asks for readiness instead of handing the operation over.
+    fn poll<T>(&mut self, fd: BorrowedFd<'_>, direction: Direction, flight: &Flight) -> Start<T> {
+        // SAFETY: the entry points to nothing.
+        unsafe { self.submit(poll_entry(fd, direction), flight, Stage::Polling) }
+    }
+
+    /// After an operation was cancelled and its token came back: its result, if it has one.
+    pub(crate) fn finish<O: Operation>(
+        &mut self,
+        source: &Source,
+        fd: BorrowedFd<'_>,
+        op: &mut O,
+        flight: &Flight,
+    ) -> Option<io::Result<O::Output>> {
+        match flight.stage() {
+            Stage::Answered => match answered(source, op, flight.take()) {
+                Answered::Over(result) => Some(result),
+                Answered::Again | Answered::WouldBlock => None,
+            },
+            Stage::Polled => {
+                flight.take();
+                match attempt_now(source, fd, op) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                    result => Some(result),
+                }
+            }
+            Stage::Ready | Stage::UnderWay | Stage::Polling => unreachable!("the token has come back"),
+        }
+    }
+
+    /// Starts a call, or goes on with it after its token came back.
+    ///
+    /// # Safety
+    /// As [`start`](Self::start).
+    pub(crate) unsafe fn start_call<C: Call>(&mut self, call: &mut C, flight: &Flight) -> Start<C::Output> {
+        if flight.stage() == Stage::Answered {
+            let result = result_of(flight.take());
+            if result != Err(rustix::io::Errno::INTR) {
+                return done(call.completed(result));
+            }
+        }
+        let entry = call.entry();
+        // SAFETY: what the entry points to is `call`'s, which stays as our caller promises.
+        unsafe { self.submit(entry, flight, Stage::UnderWay) }
+    }
+
+    /// After a call was cancelled and its token came back: its result, if it has one.
+    pub(crate) fn finish_call<C: Call>(call: &mut C, flight: &Flight) -> Option<io::Result<C::Output>> {
+        match result_of(flight.take()) {
+            Err(rustix::io::Errno::CANCELED | rustix::io::Errno::INTR) => None,
+            result => Some(call.completed(result)),
+        }
+    }
+
+    /// Asks the kernel to end an operation early. Its completion is still to come.
+    pub(crate) fn cancel(&mut self, flight: &Flight) -> Cancel {
+        if matches!(flight.stage(), Stage::UnderWay | Stage::Polling) {
+            self.cancels.push(address(flight));
+            self.push_cancels();
+        }
+        Cancel::InFlight
+    }
+
+    fn push_cancels(&mut self) {
+        while let Some(&target) = self.cancels.last() {
+            let mut entry = opcode::AsyncCancel::new(target).build().user_data(IGNORED);
+            if self.features.skip_success {
+                entry = entry.flags(Flags::SKIP_SUCCESS);
+            }
+            // SAFETY: the entry points to nothing; its target is a number to look for.
+            if unsafe { self.push(&entry) }.is_err() {
+                return;
+            }
+            self.cancels.pop();
+        }
+    }
+
+    /// Queues an entry for the flight.
+    ///
+    /// # Safety
+    /// What the entry points to, and the flight, stay as and where they are until the flight's token has come back.
+    #[inline]
+    unsafe fn submit<T>(&mut self, entry: Entry, flight: &Flight, stage: Stage) -> Start<T> {
+        let entry = entry.user_data(address(flight));
+        // SAFETY: our caller's promise.
+        match unsafe { self.push(&entry) } {
+            Ok(()) => {
+                self.in_flight += 1;
+                flight.set_stage(stage);
+                Start::Pending
+            }
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    /// # Safety
+    /// What the entry points to stays until its completion has been taken.
+    #[inline]
+    unsafe fn push(&mut self, entry: &Entry) -> io::Result<()> {
+        // SAFETY: our caller's promise.
+        if unsafe { self.ring.submission().push(entry) }.is_ok() {
+            return Ok(());
+        }
+        // SAFETY: our caller's promise.
+        unsafe { self.push_into_full(entry) }
+    }
+
+    /// # Safety
+    /// As [`push`](Self::push).
+    #[cold]
+    unsafe fn push_into_full(&mut self, entry: &Entry) -> io::Result<()> {
+        let mut early = std::mem::take(&mut self.early);
+        let result = self.enter(0, None);
+        self.reap(&mut early);
+        self.early = early;
+        result?;
+        // SAFETY: our caller's promise.
+        unsafe { self.ring.submission().push(entry) }.map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                "the kernel takes no more io_uring requests: it has no memory for them",
+            )
+        })
+    }
+
+    /// Submits what is queued, waits until something completes or the timeout is over (`None`: for as long as it takes; zero: not at all), and appends what has
+    /// completed to `out`.
+    ///
+    /// # Errors
+    /// Only what means that the ring is broken.
+    #[inline]
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, out: &mut Vec<Completion>) -> io::Result<()> {
+        if self.unarmed {
+            self.arm()?;
+        }
+        if !self.cancels.is_empty() {
+            self.push_cancels();
+        }
+        out.append(&mut self.early);
+        self.reap(out);
+        if out.is_empty() && timeout.is_none_or(|timeout| !timeout.is_zero()) {
+            self.enter(1, timeout)?;
+            self.reap(out);
+        } else if self.needs_entering() {
+            self.enter(0, None)?;
+            self.reap(out);
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel has to be entered though nobody waits.
+    #[inline]
+    fn needs_entering(&mut self) -> bool {
+        let queue = self.ring.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// One `io_uring_enter(2)`.
+    #[inline]
+    fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
+        if !self.begun {
+            self.begin()?;
+        }
+        let submitter = self.ring.submitter();
+        let result = match timeout {
+            None => submitter.submit_and_wait(want),
+            Some(timeout) => {
+                let timeout = Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
+                submitter.submit_with_args(want, &SubmitArgs::new().timespec(&timeout))
+            }
+        };
+        match result.as_ref().err().and_then(io::Error::raw_os_error) {
+            // A signal; the deadline; completions that have to be taken first.
+            None | Some(libc::EINTR | libc::ETIME | libc::EBUSY) => Ok(()),
+            // What was not taken stays in the queue. Without a pause the worker would ask again and again.
+            Some(libc::EAGAIN) => {
+                std::thread::sleep(OUT_OF_MEMORY);
+                Ok(())
+            }
+            Some(_) => result.map(|_| ()),
+        }
+    }
+
+    /// Takes the completions that are there.
+    #[inline]
+    fn reap(&mut self, out: &mut Vec<Completion>) {
+        let mut landed = 0;
+        let mut notified = None;
+        for completion in self.ring.completion() {
+            match completion.user_data() {
+                IGNORED => {}
+                NOTIFIER => notified = Some(cqueue::more(completion.flags())),
+                address => {
+                    landed += 1;
+                    let answer = Answer { result: completion.result(), flags: completion.flags() };
+                    // SAFETY: the address of a flight was submitted (`submit`), and it stays in its place until this completion; each submission
+                    // has one completion. It belongs to this thread, and is only ever shared.
+                    let flight = unsafe { &*std::ptr::with_exposed_provenance::<Flight>(address as usize) };
+                    flight.land(answer);
+                    out.push(Completion { token: flight.token() });
+                }
+            }
+        }
+        self.in_flight -= landed;
+        if notified == Some(false) {
+            if let Some(notifier) = &self.notifier {
+                notifier.clear();
+            }
+            self.unarmed = true;
+        }
+    }
+
+    /// Submits the poll on the notifier. What was written to it before, it finds.
+    #[cold]
+    fn arm(&mut self) -> io::Result<()> {
+        let Some(notifier) = &self.notifier else { return Ok(()) };
+        let entry = opcode::PollAdd::new(Fd(notifier.as_fd().as_raw_fd()), libc::POLLIN as u32)
+            .multi(self.features.multishot)
+            .build()
+            .user_data(NOTIFIER);
+        // SAFETY: the entry points to nothing, and the notifier is open for as long as the ring is.
+        unsafe { self.push(&entry) }?;
+        self.unarmed = false;
+        Ok(())
+    }
+}
+
+/// What becomes of an operation that the kernel has answered.
+enum Answered<T> {
+    Over(io::Result<T>),
+    /// To be submitted once more.
+    Again,
+    /// The kernel would have had to wait, and does not do so for this file.
+    WouldBlock,
+}
+
+#[inline]
+fn answered<O: Operation>(source: &Source, op: &mut O, answer: Answer) -> Answered<O::Output> {
+    match result_of(answer) {
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::CANCELED) => Answered::Again,
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INPROGRESS | rustix::io::Errno::ALREADY) => {
+            Answered::WouldBlock
+        }
+        result => match op.completed(result) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Answered::Again,
+            Ok(Attempt { value, drained }) => {
+                let more = cqueue::sock_nonempty(answer.flags);
+                source.seem_drained(op.direction(), drained && !more);
+                Answered::Over(Ok(value))
+            }
+            Err(error) => Answered::Over(Err(error)),
+        },
+    }
+}
+
+/// One attempt, of which the next operation learns.
+#[inline]
+fn attempt_now<O: Operation>(source: &Source, fd: BorrowedFd<'_>, op: &mut O) -> io::Result<O::Output> {
+    match op.attempt(fd) {
+        Ok(Attempt { value, drained }) => {
+            source.seem_drained(op.direction(), drained);
+            Ok(value)
+        }
+        Err(error) => {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                source.seem_drained(op.direction(), true);
+            }
+            Err(error)
+        }
+    }
+}
+
+#[inline]
+fn done<T>(result: io::Result<T>) -> Start<T> {
+    Start::Done { result, pass: None }
+}
+
+#[inline]
+fn address(flight: &Flight) -> u64 {
+    std::ptr::from_ref(flight).expose_provenance() as u64
+}
+
+/// The answer as that of a system call.
+#[inline]
+fn result_of(answer: Answer) -> rustix::io::Result<u32> {
+    u32::try_from(answer.result).map_err(|_| rustix::io::Errno::from_raw_os_error(-answer.result))
+}
