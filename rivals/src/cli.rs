@@ -44,11 +44,15 @@ pub(crate) enum Command {
     EchoIdle(Settings),
     /// A hello page over HTTP/1.1: processor time per request.
     Http(Settings),
+    /// Reads of a file, random and sequential, cached and cold: throughput, processor time per read.
+    Files(Settings),
     /// Everything above.
     All(Settings),
 
     #[command(hide = true)]
     One(One),
+    #[command(hide = true)]
+    Read(Read),
     #[command(hide = true)]
     Server(Server),
     #[command(hide = true)]
@@ -103,6 +107,15 @@ pub(crate) struct Settings {
     /// Tasks of `memory`.
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) idle_tasks: usize,
+    /// The directory, on a disk, in which `files` makes the file that it reads; it is gone when the program ends.
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Mebibytes of that file.
+    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    pub(crate) file_size: u64,
+    /// Readers at once in `files`.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
+    pub(crate) readers: Vec<usize>,
     /// The core of what is measured.
     #[arg(long, default_value_t = 0)]
     pub(crate) server_core: usize,
@@ -174,6 +187,35 @@ pub(crate) struct One {
     /// How many tasks, for the other work.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) count: usize,
+}
+
+/// In which order the pages of a file are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Access {
+    /// All over the file, without read-ahead.
+    Random,
+    /// Each reader its part of the file from the beginning to the end.
+    Sequential,
+}
+
+/// Reads a file, in this process.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) rival: Rival,
+    pub(crate) access: Access,
+    #[arg(long)]
+    pub(crate) file: PathBuf,
+    /// No page twice: what was on the disk alone when it began is read from there.
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[arg(long)]
+    pub(crate) readers: usize,
+    #[arg(long, default_value_t = 0.5)]
+    pub(crate) seconds: f64,
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) warm_up: f64,
+    #[arg(long)]
+    pub(crate) seed: u64,
 }
 
 /// What a server speaks.

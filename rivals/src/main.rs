@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! harness ── starts, round by round, in an order drawn anew ──┬─ one      a measurement without load   (server core)
+//!   │                                                         ├─ read     one runtime reading a file   (server core)
 //!   │                                                         ├─ server   one runtime, one protocol    (server core)
 //!   └─ pairs the rounds, takes medians and intervals          └─ load     the epoll client             (load core)
 //! ```
@@ -10,11 +11,13 @@ mod bench;
 mod cli;
 mod load;
 mod process;
+mod reader;
 mod report;
 mod rival;
 mod runtime;
 mod server;
 mod stats;
+mod system_calls;
 
 use std::process::ExitCode;
 
@@ -31,6 +34,10 @@ fn main() -> ExitCode {
         Command::One(one) => process::settle_in_child().and_then(|()| {
             process::live_at_most(AMPLE + 20.0 * one.seconds);
             bench::one(&one)?.print()
+        }),
+        Command::Read(read) => process::settle_in_child().and_then(|()| {
+            process::live_at_most(AMPLE + 20.0 * (read.seconds + read.warm_up));
+            reader::run(&read)?.print()
         }),
         Command::Server(server) => process::settle_in_child().and_then(|()| server::serve(&server)),
         Command::Load(load) => process::settle_in_child().and_then(|()| {
@@ -53,7 +60,7 @@ fn main() -> ExitCode {
     match child {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("error {}", format!("{error:#}").replace('\n', " "));
+            process::print_error(&error);
             ExitCode::FAILURE
         }
     }
@@ -73,6 +80,7 @@ fn measure(command: Command) -> Result<()> {
         bench::echo::experiments,
         bench::echo_idle::experiments,
         bench::http::experiments,
+        bench::files::experiments,
     ];
     let (settings, chosen) = match &command {
         Command::Switch(settings) => (settings, &all[0..1]),
@@ -86,8 +94,13 @@ fn measure(command: Command) -> Result<()> {
         Command::Echo(settings) => (settings, &all[8..9]),
         Command::EchoIdle(settings) => (settings, &all[9..10]),
         Command::Http(settings) => (settings, &all[10..11]),
+        Command::Files(settings) => (settings, &all[11..12]),
         Command::All(settings) => (settings, all),
-        Command::One(_) | Command::Server(_) | Command::Load(_) | Command::Program { .. } => {
+        Command::One(_)
+        | Command::Read(_)
+        | Command::Server(_)
+        | Command::Load(_)
+        | Command::Program { .. } => {
             unreachable!("a child's work is done in main")
         }
     };

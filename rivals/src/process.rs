@@ -5,7 +5,9 @@
 //!
 //! ```text
 //! figure NAME VALUE     a number of the measurement
+//! note TEXT             why a number is missing
 //! port NUMBER           a server listens there
+//! unavailable TEXT      why there cannot be a measurement: this system, or this build, does not offer what it takes
 //! error TEXT            why there is no measurement
 //! ```
 //!
@@ -13,7 +15,9 @@
 //! time of threads that have ended; `/proc/PID/stat` counts ticks of 10 ms and is used for the split into user and
 //! system time only.
 
+use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
@@ -23,13 +27,28 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
 
+use crate::rival::{CHOSEN_BY_ENVIRONMENT, Rival};
+
 /// Named numbers, as a child reports them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Figures(Vec<(String, f64)>);
+pub(crate) struct Figures {
+    values: Vec<(String, f64)>,
+    /// Why some are missing.
+    notes: Vec<String>,
+}
 
 impl Figures {
     pub(crate) fn set(&mut self, name: &str, value: f64) {
-        self.0.push((name.to_owned(), value));
+        self.values.push((name.to_owned(), value));
+    }
+
+    /// Says why a number is missing.
+    pub(crate) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     pub(crate) fn with(mut self, name: &str, value: f64) -> Self {
@@ -38,11 +57,11 @@ impl Figures {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| *value)
+        self.values.iter().find(|(found, _)| found == name).map(|(_, value)| *value)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+        self.values.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
     /// Writes the figures where [`Child::figures`] reads them.
@@ -51,8 +70,49 @@ impl Figures {
         for (name, value) in self.iter() {
             writeln!(out, "figure {name} {value}")?;
         }
+        for text in &self.notes {
+            writeln!(out, "note {}", on_one_line(text))?;
+        }
         out.flush()?;
         Ok(())
+    }
+}
+
+/// The text as one line of a child's output.
+fn on_one_line(text: &str) -> String {
+    text.replace('\n', " ")
+}
+
+/// What a rival takes is not offered here: there is nothing to measure, and nothing to try again.
+#[derive(Debug)]
+pub(crate) struct Unavailable(String);
+
+impl Unavailable {
+    pub(crate) fn because(why: impl fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Unavailable {}
+
+/// Tells the harness why there is no measurement.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    let kind = if error.is::<Unavailable>() { "unavailable" } else { "error" };
+    println!("{kind} {}", on_one_line(&format!("{error:#}")));
+}
+
+/// What a line says that [`print_error`] has printed.
+fn printed_error(line: &str) -> Option<anyhow::Error> {
+    match line.split_once(' ')? {
+        ("error", text) => Some(anyhow!("{text}")),
+        ("unavailable", text) => Some(Unavailable::because(text).into()),
+        _ => None,
     }
 }
 
@@ -78,7 +138,11 @@ pub(crate) fn become_program(words: &[OsString]) -> Result<()> {
 }
 
 fn this_program() -> Result<Command> {
-    Ok(Command::new(std::env::current_exe().context("finding this program")?))
+    let mut command = Command::new(std::env::current_exe().context("finding this program")?);
+    for variable in CHOSEN_BY_ENVIRONMENT {
+        command.env_remove(variable);
+    }
+    Ok(command)
 }
 
 /// A started process, killed and reaped when this is dropped.
@@ -89,7 +153,18 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts this program again on `core`, with a hidden subcommand and its arguments.
+    /// Starts this program again on `core`, in a rival's environment, with a hidden subcommand and its arguments.
+    pub(crate) fn of_rival<I>(core: usize, rival: Rival, arguments: I) -> Result<Self>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let mut command = this_program()?;
+        command.args(arguments).stdout(Stdio::piped()).envs(rival.environment().iter().copied());
+        Self::start(core, command)
+    }
+
+    /// The same for what no rival does: the load.
     pub(crate) fn again<I>(core: usize, arguments: I) -> Result<Self>
     where
         I: IntoIterator,
@@ -100,14 +175,15 @@ impl Child {
         Self::start(core, command)
     }
 
-    /// Starts another program on `core`, by way of this one, so that it settles as every child does.
-    pub(crate) fn of_program<I>(core: usize, program: &Path, arguments: I) -> Result<Self>
+    /// Starts a rival that is another program on `core`, by way of this one, so that it settles as every child does.
+    pub(crate) fn of_program<I>(core: usize, rival: Rival, program: &Path, arguments: I) -> Result<Self>
     where
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
         let mut command = this_program()?;
         command.args(["program", "--"]).arg(program).args(arguments).stdout(Stdio::null());
+        command.envs(rival.environment().iter().copied());
         Self::start(core, command)
     }
 
@@ -135,11 +211,11 @@ impl Child {
         if let Some(output) = &mut self.output {
             output.read_line(&mut line)?;
         }
-        match line.trim_end().split_once(' ') {
-            Some(("port", number)) => Ok(number.parse()?),
-            Some(("error", text)) => bail!("{text}"),
-            _ => bail!("the server ended before it listened"),
+        let line = line.trim_end();
+        if let Some(("port", number)) = line.split_once(' ') {
+            return Ok(number.parse()?);
         }
+        Err(printed_error(line).unwrap_or_else(|| anyhow!("the server ended before it listened")))
     }
 
     /// Waits for the child to end and takes its figures.
@@ -153,14 +229,14 @@ impl Child {
                     let (name, value) = rest.split_once(' ').ok_or_else(|| anyhow!("odd line {line:?}"))?;
                     figures.set(name, value.parse()?);
                 }
-                Some(("error", text)) => error = Some(text.to_owned()),
-                _ => {}
+                Some(("note", text)) => figures.note(text.to_owned()),
+                _ => error = printed_error(&line).or(error),
             }
         }
         let status = self.process.wait()?;
         match (status.success(), error) {
             (true, None) => Ok(figures),
-            (_, Some(text)) => bail!("{text}"),
+            (_, Some(error)) => Err(error),
             (false, None) => match status.signal() {
                 Some(libc::SIGALRM) => bail!("it hung"),
                 Some(signal) => bail!("ended by signal {signal}"),

@@ -1,6 +1,7 @@
 //! The report: what was measured, on what, and tables of medians with intervals and ratios, in Markdown. It is written
 //! anew after every table, so that a run cut short leaves what it had.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -10,13 +11,13 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 
-use crate::bench::{Aim, Outcome};
+use crate::bench::{Aim, Failure, Limit, Outcome};
 use crate::cli::Settings;
 use crate::rival::Rival;
 use crate::stats::{self, Estimate};
 
 /// What is named in the head, with the version this program was built with.
-const VERSIONS_OF: &[&str] = &["corosensei", "fibra", "hyper", "may", "monoio", "smol", "tokio"];
+const VERSIONS_OF: &[&str] = &["corosensei", "fibra", "hyper", "io-uring", "may", "monoio", "smol", "tokio"];
 const LOCK_FILE: &str = include_str!("../Cargo.lock");
 
 pub(crate) struct Report {
@@ -138,9 +139,10 @@ fn commit() -> Option<String> {
     (git.status.success()).then(|| text.trim().to_owned())
 }
 
+/// The newest, where there are several: that is ours.
 fn version_of(package: &str) -> Option<&'static str> {
     let name = format!("name = \"{package}\"\nversion = \"");
-    let rest = &LOCK_FILE[LOCK_FILE.find(&name)? + name.len()..];
+    let rest = &LOCK_FILE[LOCK_FILE.rfind(&name)? + name.len()..];
     rest.split_once('"').map(|(version, _)| version)
 }
 
@@ -160,6 +162,11 @@ fn section(outcome: &Outcome, rng: &mut fastrand::Rng) -> String {
 
     for rival in &experiment.rivals {
         if outcome.column(*rival, None).is_empty() {
+            let unavailable = |failure: &Failure| failure.rival == *rival && failure.unavailable;
+            if outcome.failures.iter().any(unavailable) {
+                let nothing = " – |".repeat(titles.len() - 2);
+                let _ = writeln!(text, "| {} | not available |{nothing}", rival.label());
+            }
             continue;
         }
         let mut cells = vec![rival.label().to_owned()];
@@ -189,12 +196,17 @@ fn section(outcome: &Outcome, rng: &mut fastrand::Rng) -> String {
             let _ = writeln!(text, "- {verdict}");
         }
     }
-    let mut told: Vec<&(Rival, String)> = Vec::new();
+    let mut told: Vec<&Failure> = Vec::new();
     for failure in &outcome.failures {
         if !told.contains(&failure) {
-            let _ = writeln!(text, "- {} failed: {}", failure.0.label(), failure.1);
+            let what = if failure.unavailable { "is not available" } else { "failed" };
+            let _ = writeln!(text, "- {} {what}: {}", failure.rival.label(), failure.why);
             told.push(failure);
         }
+    }
+    for (note, rivals) in outcome.notes() {
+        let rivals: Vec<&str> = rivals.into_iter().map(Rival::label).collect();
+        let _ = writeln!(text, "- {}: {note}", rivals.join("; "));
     }
     text.truncate(text.trim_end().len());
     text.push('\n');
@@ -213,6 +225,17 @@ impl Outcome {
         rounds.iter().map(value).collect()
     }
 
+    /// What was said of figures that are missing, and the rivals it was said of.
+    fn notes(&self) -> BTreeMap<&str, BTreeSet<Rival>> {
+        let mut notes: BTreeMap<&str, BTreeSet<Rival>> = BTreeMap::new();
+        for (rival, rounds) in &self.rounds {
+            for note in rounds.iter().flatten().flat_map(|figures| figures.notes()) {
+                notes.entry(note).or_default().insert(*rival);
+            }
+        }
+        notes
+    }
+
     fn ratio(&self, rival: Rival, to: Rival, metric: &str, rng: &mut fastrand::Rng) -> Option<Estimate> {
         let ratios = stats::paired_ratios(&self.column(rival, Some(metric)), &self.column(to, Some(metric)));
         stats::estimate(&ratios, rng)
@@ -221,27 +244,50 @@ impl Outcome {
 
 fn verdict(outcome: &Outcome, aim: &Aim, rng: &mut fastrand::Rng) -> Option<String> {
     let metric = outcome.experiment.metrics.iter().find(|metric| metric.key == aim.metric)?;
-    let (found, decimals, of) = match aim.times {
-        Some(other) => {
-            (outcome.ratio(aim.rival, other, aim.metric, rng)?, 2, format!(" × {}", other.label()))
+    let mut found: Vec<(Rival, Estimate)> = Vec::new();
+    for rival in &aim.rivals {
+        let estimate = match aim.times {
+            Some(other) => outcome.ratio(*rival, other, aim.metric, rng),
+            None => {
+                let values: Vec<f64> =
+                    outcome.column(*rival, Some(aim.metric)).into_iter().flatten().collect();
+                stats::estimate(&values, rng)
+            }
+        };
+        found.extend(estimate.map(|estimate| (*rival, estimate)));
+    }
+    let by_median =
+        |one: &&(Rival, Estimate), other: &&(Rival, Estimate)| one.1.median.total_cmp(&other.1.median);
+    let (best, limit, sign, reached, perhaps) = match aim.limit {
+        Limit::AtMost(limit) => {
+            let (best, found) = *found.iter().min_by(by_median)?;
+            ((best, found), limit, '≤', found.median <= limit, found.low <= limit)
         }
-        None => {
-            let values: Vec<f64> =
-                outcome.column(aim.rival, Some(aim.metric)).into_iter().flatten().collect();
-            (stats::estimate(&values, rng)?, metric.decimals, String::new())
+        Limit::AtLeast(limit) => {
+            let (best, found) = *found.iter().max_by(by_median)?;
+            ((best, found), limit, '≥', found.median >= limit, found.high >= limit)
         }
     };
-    let verdict = match aim.at_most {
-        limit if found.median <= limit => "met",
-        limit if found.low <= limit => "met within the interval",
-        _ => "missed",
+    let verdict = match (reached, perhaps) {
+        (true, _) => "met",
+        (false, true) => "met within the interval",
+        (false, false) => "missed",
     };
-    let limit = if aim.at_most >= 10.0 { grouped(aim.at_most, 0) } else { aim.at_most.to_string() };
+    let (decimals, of) = match aim.times {
+        Some(other) => (2, format!(" × {}", other.label())),
+        None => (metric.decimals, String::new()),
+    };
+    let limit = if limit >= 10.0 { grouped(limit, 0) } else { limit.to_string() };
+    // Rivals' names have commas.
+    let names: Vec<&str> = aim.rivals.iter().map(|rival| rival.label()).collect();
+    let (who, which) = match names[..] {
+        [one] => (one.to_owned(), String::new()),
+        _ => (format!("the best of ({})", names.join("; ")), format!(" by {}", best.0.label())),
+    };
     Some(format!(
-        "Aim: {}, {} ≤ {limit}{of}: **{verdict}**, {}",
-        aim.rival.label(),
+        "Aim: {who}, {} {sign} {limit}{of}: **{verdict}**{which}, {}",
         metric.title,
-        shown(found, decimals)
+        shown(best.1, decimals)
     ))
 }
 

@@ -3,6 +3,12 @@
 
 use clap::ValueEnum;
 
+const DRIVER: &str = "FIBRA_DRIVER";
+const URING: &str = "FIBRA_URING";
+
+/// The variables that tell some rivals from each other: what the harness was started with is not handed on.
+pub(crate) const CHOSEN_BY_ENVIRONMENT: [&str; 2] = [DRIVER, URING];
+
 /// One way of doing the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Rival {
@@ -10,11 +16,17 @@ pub(crate) enum Rival {
     Corosensei,
     /// One epoll loop written by hand: what the rest is compared to.
     Epoll,
-    /// fibra, in the plainest way to write the task.
+    /// One io_uring loop written by hand.
+    Uring,
+    /// fibra on epoll, in the plainest way to write the task.
     Fibra,
-    /// fibra, waiting until a socket is readable and only then borrowing a buffer of its worker's.
+    /// fibra on epoll, waiting until a socket is readable and only then borrowing a buffer of its worker's.
     FibraShared,
-    /// The program `fibra serve`.
+    /// The program of [`Rival::Fibra`] on io_uring, every operation given to the ring.
+    FibraUringSubmit,
+    /// The same with a direct attempt before an operation goes to the ring.
+    FibraUringTry,
+    /// The program `fibra serve`, on epoll.
     FibraServe,
     /// may: stackful coroutines.
     May,
@@ -26,6 +38,8 @@ pub(crate) enum Rival {
     TokioCt,
     /// tokio, `multi_thread` with one worker.
     TokioMt1,
+    /// tokio, `current_thread`, with a call on its blocking pool for each operation.
+    TokioPool,
     /// Threads of the operating system, through std.
     Thread,
     /// hyper on tokio's `current_thread`.
@@ -47,14 +61,18 @@ impl Rival {
         match self {
             Self::Corosensei => "corosensei, bare",
             Self::Epoll => "epoll loop, by hand",
+            Self::Uring => "io_uring loop, by hand",
             Self::Fibra => "fibra",
             Self::FibraShared => "fibra, worker's buffer",
+            Self::FibraUringSubmit => "fibra, uring, submit",
+            Self::FibraUringTry => "fibra, uring, try",
             Self::FibraServe => "fibra serve",
             Self::May => "may",
             Self::Monoio => "monoio",
             Self::Smol => "smol",
             Self::TokioCt => "tokio, current_thread",
             Self::TokioMt1 => "tokio, multi_thread × 1",
+            Self::TokioPool => "tokio, spawn_blocking",
             Self::Thread => "OS threads",
             Self::Hyper => "hyper on tokio ct",
             Self::Nginx => "nginx",
@@ -64,6 +82,18 @@ impl Rival {
 
     /// Whether this build contains it.
     pub(crate) fn is_built(self) -> bool {
-        !matches!(self, Self::Fibra | Self::FibraShared) || cfg!(feature = "fibra")
+        let in_this_build =
+            !matches!(self, Self::Fibra | Self::FibraShared | Self::FibraUringSubmit | Self::FibraUringTry);
+        in_this_build || cfg!(feature = "fibra")
+    }
+
+    /// What its process finds in the environment; of [`CHOSEN_BY_ENVIRONMENT`] it finds nothing else.
+    pub(crate) fn environment(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Fibra | Self::FibraShared | Self::FibraServe => &[(DRIVER, "epoll")],
+            Self::FibraUringSubmit => &[(DRIVER, "uring"), (URING, "submit")],
+            Self::FibraUringTry => &[(DRIVER, "uring"), (URING, "try")],
+            _ => &[],
+        }
     }
 }

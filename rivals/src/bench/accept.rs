@@ -25,7 +25,7 @@ pub(crate) fn experiments(settings: &Settings) -> Vec<Experiment> {
         // Waiting for readability first changes nothing here.
         rivals: echo::SERVERS.into_iter().filter(|rival| *rival != Rival::FibraShared).collect(),
         baseline: Some(Rival::Epoll),
-        aims: vec![Aim { rival: Rival::Fibra, metric: "cpu_us", at_most: 1.05, times: Some(Rival::Epoll) }],
+        aims: vec![Aim::at_most(Rival::Fibra, "cpu_us", 1.05).times(Rival::Epoll)],
         measure: Box::new(move |rival, seed| {
             let (server, port) = start_server(options.server_core, rival, Protocol::Echo)?;
             let load = Load {

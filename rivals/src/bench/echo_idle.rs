@@ -27,7 +27,7 @@ pub(crate) fn experiments(settings: &Settings) -> Vec<Experiment> {
         rivals: echo::SERVERS.to_vec(),
         baseline: Some(Rival::Epoll),
         // A `read` into 4 KiB of stack keeps a second page: that one is shown, not limited.
-        aims: vec![Aim { rival: Rival::FibraShared, metric: "bytes", at_most: 4.6 * 1_024.0, times: None }],
+        aims: vec![Aim::at_most(Rival::FibraShared, "bytes", 4.6 * 1_024.0)],
         measure: Box::new(move |rival, seed| {
             let (server, port) = start_server(options.server_core, rival, Protocol::Echo)?;
             let load = Load {

@@ -30,7 +30,7 @@ pub(crate) fn experiments(settings: &Settings) -> Vec<Experiment> {
         metrics: echo::UNDER_LOAD,
         rivals,
         baseline: Some(Rival::Epoll),
-        aims: vec![Aim { rival: Rival::FibraServe, metric: "cpu_us", at_most: 1.0, times: Some(Rival::Nginx) }],
+        aims: vec![Aim::at_most(Rival::FibraServe, "cpu_us", 1.0).times(Rival::Nginx)],
         measure: Box::new(move |rival, seed| {
             let (_server, process, address) = match rival {
                 Rival::FibraServe => start_fibra(&options)?,
@@ -75,7 +75,7 @@ fn start_fibra(settings: &Settings) -> Result<Started> {
     let address = unused_address()?;
     let address_given = address.to_string();
     let arguments = ["serve", "--protocol", "http", "--workers", "1", &address_given];
-    started(Child::of_program(settings.server_core, &settings.fibra, arguments)?, address)
+    started(Child::of_program(settings.server_core, Rival::FibraServe, &settings.fibra, arguments)?, address)
 }
 
 fn start_nginx(core: usize, program: &Path) -> Result<Started> {
@@ -95,8 +95,8 @@ fn start_nginx(core: usize, program: &Path) -> Result<Started> {
     let file = home.join("nginx.conf");
     std::fs::write(&file, configuration)?;
     let file = file.to_str().expect("its directory's name is UTF-8");
-    let started =
-        started(Child::of_program(core, program, ["-p", home_name, "-c", file, "-e", "stderr"])?, address);
+    let arguments = ["-p", home_name, "-c", file, "-e", "stderr"];
+    let started = started(Child::of_program(core, Rival::Nginx, program, arguments)?, address);
     // It has read what it needs; the directories it has made are for bodies, which nobody sends.
     std::fs::remove_dir_all(&home)?;
     started

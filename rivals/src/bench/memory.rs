@@ -19,10 +19,10 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 static WOKEN: AtomicUsize = AtomicUsize::new(0);
 
 pub(crate) fn experiments(settings: &Settings) -> Vec<Experiment> {
-    let mut aims = vec![Aim { rival: Rival::Fibra, metric: "bytes", at_most: 4_608.0, times: None }];
+    let mut aims = vec![Aim::at_most(Rival::Fibra, "bytes", 4_608.0)];
     if settings.idle_tasks == 1_000_000 {
-        aims.push(Aim { rival: Rival::Fibra, metric: "create_s", at_most: 2.5, times: None });
-        aims.push(Aim { rival: Rival::Fibra, metric: "wake_s", at_most: 0.3, times: None });
+        aims.push(Aim::at_most(Rival::Fibra, "create_s", 2.5));
+        aims.push(Aim::at_most(Rival::Fibra, "wake_s", 0.3));
     }
     let experiment = Experiment {
         key: "memory".into(),

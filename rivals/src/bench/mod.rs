@@ -4,6 +4,7 @@
 pub(crate) mod accept;
 pub(crate) mod echo;
 pub(crate) mod echo_idle;
+pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod memory;
 pub(crate) mod park;
@@ -20,7 +21,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum as _;
 
 use crate::cli::{Load, One, Protocol, Settings, Work};
-use crate::process::{Child, CpuClock, Figures};
+use crate::process::{Child, CpuClock, Figures, Unavailable};
 use crate::rival::Rival;
 
 /// A rival that fails this often is left out of the rounds that remain.
@@ -39,14 +40,41 @@ pub(crate) struct Metric {
 }
 
 /// A figure to reach; met when the 95% interval reaches it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Aim {
-    pub(crate) rival: Rival,
+    /// Whose figure: of several, the one that does best.
+    pub(crate) rivals: Vec<Rival>,
     pub(crate) metric: &'static str,
-    pub(crate) at_most: f64,
+    pub(crate) limit: Limit,
     /// Whether it is the ratio to this rival's figure, not the figure itself, that is limited.
     pub(crate) times: Option<Rival>,
 }
+
+#[derive(Clone, Copy)]
+pub(crate) enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Aim {
+    /// A figure of one rival that is to stay within `limit`.
+    fn at_most(rival: Rival, metric: &'static str, limit: f64) -> Self {
+        Self::of_the_best(&[rival], metric, Limit::AtMost(limit))
+    }
+
+    /// The same of whichever of `rivals` does best.
+    fn of_the_best(rivals: &[Rival], metric: &'static str, limit: Limit) -> Self {
+        Self { rivals: rivals.to_vec(), metric, limit, times: None }
+    }
+
+    /// What is limited is the ratio to the figure of `other`.
+    fn times(self, other: Rival) -> Self {
+        Self { times: Some(other), ..self }
+    }
+}
+
+/// fibra's drivers, under the same program.
+const DRIVERS: [Rival; 3] = [Rival::Fibra, Rival::FibraUringSubmit, Rival::FibraUringTry];
 
 /// One table of the report, before it is measured.
 pub(crate) struct Experiment {
@@ -68,7 +96,16 @@ pub(crate) struct Outcome {
     /// By rival, what each round gave; `None` where it failed or did not take place.
     pub(crate) rounds: BTreeMap<Rival, Vec<Option<Figures>>>,
     /// Why some rivals are missing, or missing in some rounds.
-    pub(crate) failures: Vec<(Rival, String)>,
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// Why a rival has no figures in a round.
+#[derive(PartialEq)]
+pub(crate) struct Failure {
+    pub(crate) rival: Rival,
+    pub(crate) why: String,
+    /// There can be none on this system.
+    pub(crate) unavailable: bool,
 }
 
 impl Experiment {
@@ -84,13 +121,14 @@ impl Experiment {
     /// Measures, round by round, every rival once in an order drawn anew.
     pub(crate) fn run(self, rounds: usize, rng: &mut fastrand::Rng) -> Outcome {
         let mut found: BTreeMap<Rival, Vec<Option<Figures>>> = BTreeMap::new();
-        let mut failures: Vec<(Rival, String)> = Vec::new();
+        let mut failures: Vec<Failure> = Vec::new();
         for round in 0..rounds {
             let mut order = self.rivals.clone();
             rng.shuffle(&mut order);
             for rival in order {
-                let failed = failures.iter().filter(|(failed, _)| *failed == rival).count();
-                let figures = if failed >= FAILURES_BEFORE_LEAVING_OUT {
+                let failed = || failures.iter().filter(|failure| failure.rival == rival);
+                let unavailable = failed().any(|failure| failure.unavailable);
+                let figures = if unavailable || failed().count() >= FAILURES_BEFORE_LEAVING_OUT {
                     None
                 } else {
                     eprintln!("{}: round {} of {rounds}, {}", self.key, round + 1, rival.label());
@@ -98,7 +136,8 @@ impl Experiment {
                         Ok(figures) => Some(figures),
                         Err(error) => {
                             eprintln!("{}: {} failed: {error:#}", self.key, rival.label());
-                            failures.push((rival, format!("{error:#}")));
+                            let unavailable = error.is::<Unavailable>();
+                            failures.push(Failure { rival, why: format!("{error:#}"), unavailable });
                             None
                         }
                     }
@@ -121,14 +160,15 @@ fn measure_alone(
     let work = work.to_possible_value().expect("no variant is skipped").get_name().to_owned();
     Box::new(move |rival, _seed| {
         let count = crate::runtime::at_most_alive(rival, count).to_string();
-        Child::again(core, ["one", &work, &rival.key(), "--seconds", &seconds, "--count", &count])?.figures()
+        let arguments = ["one", &work, &rival.key(), "--seconds", &seconds, "--count", &count];
+        Child::of_rival(core, rival, arguments)?.figures()
     })
 }
 
 /// Starts one of this program's own servers, and says where it listens.
 fn start_server(core: usize, rival: Rival, protocol: Protocol) -> Result<(Child, u16)> {
     let protocol = protocol.to_possible_value().expect("no variant is skipped").get_name().to_owned();
-    let mut server = Child::again(core, ["server", &rival.key(), &protocol])?;
+    let mut server = Child::of_rival(core, rival, ["server", &rival.key(), &protocol])?;
     let port = server.port()?;
     Ok((server, port))
 }

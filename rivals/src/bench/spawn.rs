@@ -19,8 +19,8 @@ pub(crate) fn experiments(settings: &Settings) -> Vec<Experiment> {
         rivals: vec![Rival::TokioCt, Rival::Fibra, Rival::May, Rival::Smol, Rival::TokioMt1, Rival::Thread],
         baseline: Some(Rival::TokioCt),
         aims: vec![
-            Aim { rival: Rival::Fibra, metric: "ns", at_most: 100.0, times: None },
-            Aim { rival: Rival::Fibra, metric: "ns", at_most: 0.3, times: Some(Rival::TokioCt) },
+            Aim::at_most(Rival::Fibra, "ns", 100.0),
+            Aim::at_most(Rival::Fibra, "ns", 0.3).times(Rival::TokioCt),
         ],
         measure: measure_alone(settings, Work::Spawn, 0),
     };

@@ -31,7 +31,7 @@ pub(crate) fn experiments(settings: &Settings) -> Vec<Experiment> {
         ],
         rivals: vec![Rival::TokioCt, Rival::Fibra, Rival::May, Rival::Smol, Rival::TokioMt1, Rival::Thread],
         baseline: Some(Rival::TokioCt),
-        aims: vec![Aim { rival: Rival::Fibra, metric: "warm_ns", at_most: 1.0, times: Some(Rival::TokioCt) }],
+        aims: vec![Aim::at_most(Rival::Fibra, "warm_ns", 1.0).times(Rival::TokioCt)],
         measure: measure_alone(settings, Work::SpawnMany, settings.tasks),
     };
     vec![experiment.choose(settings)]

@@ -29,7 +29,7 @@ pub(crate) fn experiments(settings: &Settings) -> Vec<Experiment> {
             Rival::Thread,
         ],
         baseline: Some(Rival::Corosensei),
-        aims: vec![Aim { rival: Rival::Fibra, metric: "ns", at_most: 3.0, times: Some(Rival::Corosensei) }],
+        aims: vec![Aim::at_most(Rival::Fibra, "ns", 3.0).times(Rival::Corosensei)],
         measure: measure_alone(settings, Work::Yield, 0),
     };
     vec![experiment.choose(settings)]

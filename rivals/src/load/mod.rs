@@ -28,6 +28,7 @@ use self::echo::Echo;
 use self::http::Http;
 use crate::cli::{Load, LoadKind};
 use crate::process::{CpuClock, CpuUsed, Figures, Memory, descriptors};
+use crate::system_calls::SystemCalls;
 
 const EVENTS_AT_ONCE: usize = 1_024;
 /// Connections opened before the answers of the first of them are awaited.
@@ -72,6 +73,10 @@ fn saturate(load: &Load, conversation: impl Conversation) -> Result<Figures> {
     let counted = client.exchange_for(&everyone, load)?;
     let mut figures = counted.figures()?;
     figures.set("seconds", counted.seconds);
+    match client.count_system_calls(&everyone, load) {
+        Ok(each) => figures.set("system_calls", each),
+        Err(error) => figures.note(format!("system calls are not counted: {error:#}")),
+    }
     Ok(figures)
 }
 
@@ -231,10 +236,7 @@ impl<C: Conversation> Client<C> {
         }
         let mut under_way = active.len();
 
-        let warm = Instant::now() + Duration::from_secs_f64(load.warm_up);
-        while Instant::now() < warm {
-            self.wait_and_answer(|_, _| true)?;
-        }
+        self.keep_busy(load.warm_up)?;
 
         let start = Instant::now();
         let cpu_at_start = server.read()?;
@@ -262,6 +264,39 @@ impl<C: Conversation> Client<C> {
             })?;
         }
         Ok(Counted { requests, seconds, cpu, all, sample })
+    }
+
+    /// Keeps them busy once more, for a quarter of the time, and counts what the server asks of the kernel for each
+    /// request, from the first of them to the answer to the last. Being counted slows it down: hence this is not the time
+    /// that counts for the rest.
+    fn count_system_calls(&mut self, active: &[usize], load: &Load) -> Result<f64> {
+        let calls = SystemCalls::of(load.server)?;
+        calls.start()?;
+        for index in active {
+            self.send(*index)?;
+        }
+        let mut answered = self.keep_busy(load.seconds / 4.0)?;
+        let all = answered + active.len() as u64;
+        while answered < all {
+            self.wait_and_answer(|_, _| {
+                answered += 1;
+                false
+            })?;
+        }
+        Ok(calls.stop()? as f64 / all as f64)
+    }
+
+    /// Lets every answer be followed by the next request, for so many seconds; how many answers there were.
+    fn keep_busy(&mut self, seconds: f64) -> Result<u64> {
+        let mut answered = 0;
+        let end = Instant::now() + Duration::from_secs_f64(seconds);
+        while Instant::now() < end {
+            self.wait_and_answer(|_, _| {
+                answered += 1;
+                true
+            })?;
+        }
+        Ok(answered)
     }
 
     fn nanoseconds(&self) -> u64 {

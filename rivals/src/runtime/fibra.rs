@@ -2,16 +2,30 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
+
 use super::Blocking;
+use crate::process::Unavailable;
 
 pub(crate) struct Fibra;
+
+impl Fibra {
+    /// Runs `main` as [`Blocking::run`] does.
+    ///
+    /// # Errors
+    ///
+    /// When there is no runtime to be had: no driver of the name that the environment gives, or the kernel refuses it.
+    pub(crate) fn start<T: Send + 'static>(main: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        Ok(fibra::Runtime::builder().workers(1).run(main).map_err(Unavailable::because)?)
+    }
+}
 
 impl Blocking for Fibra {
     type Handle = fibra::Context;
     type Join = fibra::JoinHandle<()>;
 
     fn run<T: Send + 'static>(main: impl FnOnce() -> T + Send + 'static) -> T {
-        fibra::Runtime::builder().workers(1).run(main).expect("a runtime of one worker")
+        Self::start(main).expect("a runtime of one worker")
     }
 
     #[inline]

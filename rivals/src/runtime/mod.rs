@@ -9,6 +9,7 @@ mod fibra;
 mod may;
 mod thread;
 mod tokio;
+mod uring;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub(crate) use self::fibra::Fibra;
 pub(crate) use self::may::May;
 pub(crate) use self::thread::Thread;
 pub(crate) use self::tokio::Tokio;
+pub(crate) use self::uring::ring;
 use crate::process::kernel_setting;
 use crate::rival::Rival;
 

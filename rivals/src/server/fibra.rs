@@ -12,14 +12,14 @@ use super::{ADDRESS, BUFFER, announce};
 use crate::runtime::{Blocking as _, Fibra};
 
 pub(super) fn serve(converse: fn(TcpStream)) -> Result<()> {
-    Fibra::run(move || {
+    Fibra::start(move || {
         let listener = TcpListener::bind(ADDRESS)?;
         announce(listener.local_addr())?;
         loop {
             let (stream, _) = listener.accept()?;
             Fibra::spawn(move || converse(stream));
         }
-    })
+    })?
 }
 
 pub(super) fn converse(mut stream: TcpStream) {

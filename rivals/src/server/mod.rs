@@ -9,6 +9,7 @@ mod may;
 mod monoio;
 mod thread;
 mod tokio;
+mod uring;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -31,13 +32,16 @@ pub(crate) fn serve(server: &Server) -> Result<()> {
         (Protocol::Echo, Rival::Epoll) => epoll::serve(epoll::Echo),
         (Protocol::Http, Rival::Epoll) => epoll::serve(epoll::Hello::new()),
         #[cfg(feature = "fibra")]
-        (Protocol::Echo, Rival::Fibra) => fibra::serve(fibra::converse),
+        (Protocol::Echo, Rival::Fibra | Rival::FibraUringSubmit | Rival::FibraUringTry) => {
+            fibra::serve(fibra::converse)
+        }
         #[cfg(feature = "fibra")]
         (Protocol::Echo, Rival::FibraShared) => fibra::serve(fibra::converse_borrowing),
         (Protocol::Echo, Rival::May) => may::serve(),
         (Protocol::Echo, Rival::Monoio) => monoio::serve(),
         (Protocol::Echo, rival @ (Rival::TokioCt | Rival::TokioMt1)) => tokio::serve(rival),
         (Protocol::Echo, Rival::Thread) => thread::serve(),
+        (Protocol::Echo, Rival::Uring) => uring::serve(),
         (Protocol::Http, Rival::Hyper) => hyper::serve(),
         (_, rival) => bail!("there is no such server on {}", rival.label()),
     }
