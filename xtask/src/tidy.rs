@@ -21,6 +21,7 @@ const UNSAFE_CRATES: &[&str] = &["crates/context/", "crates/driver/", "crates/pa
 /// Files of other crates in which unsafe may stand: each wraps it in a safe interface.
 const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/blocking.rs",
+    "crates/fibra/src/call.rs",
     "crates/fibra/src/cancel.rs",
     "crates/fibra/src/context.rs",
     "crates/fibra/src/fs/file.rs",

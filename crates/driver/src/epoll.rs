@@ -175,7 +175,10 @@ impl Epoll {
 
     #[cold]
     fn make_ring(&self, settings: &RingSettings) -> io::Result<Ring> {
-        let ring = Ring::without_notifier(settings)?;
+        // Deferred work is done by whoever enters the ring, and a poll of the ring is not told that there is some (`io_req_local_work_add` wakes the
+        // issuer alone). Other work wakes the thread out of `epoll_wait`.
+        let settings = RingSettings { defer_taskrun: false, ..settings.clone() };
+        let ring = Ring::without_notifier(&settings)?;
         // SAFETY: the ring owns its descriptor, and is open here.
         let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
         // Level-triggered: an event for as long as there is something to take.

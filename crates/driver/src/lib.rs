@@ -184,7 +184,7 @@ impl Driver {
     }
 
     /// Starts a call that may block, or continues it after its token came back. `None` when there is no ring for it: then it has to be
-    /// [made](Call::call) where it may block.
+    /// [made](Call::call) where it may block. Once it has been started nothing ends it early.
     ///
     /// # Safety
     /// As [`start`](Self::start); what the call's descriptors are is up to it.
@@ -198,20 +198,12 @@ impl Driver {
         Some(unsafe { ring.start_call(call, flight) })
     }
 
-    /// Asks for the early end of a call that is pending. Its token is still to come.
-    pub fn cancel_call(&mut self, flight: &Flight) {
-        let ring = match self {
-            Driver::Epoll(driver) => driver.ring(),
-            Driver::Uring(ring) => Some(ring),
-        };
-        if let Some(ring) = ring {
-            let _ = ring.cancel(flight);
+    /// Whether there is a ring for calls.
+    pub fn has_ring(&mut self) -> bool {
+        match self {
+            Driver::Epoll(driver) => driver.ring().is_some(),
+            Driver::Uring(_) => true,
         }
-    }
-
-    /// After [`cancel_call`](Self::cancel_call), when the token has come back: the call's result, if it has one in spite of that.
-    pub fn finish_call<C: Call>(call: &mut C, flight: &Flight) -> Option<io::Result<C::Output>> {
-        Ring::finish_call(call, flight)
     }
 
     /// Waits until something completes, the timeout is over, or a [`Notifier`] rings; appends what completed to `out`.

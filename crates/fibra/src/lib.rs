@@ -90,6 +90,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod blocking;
+mod call;
 mod cancel;
 mod context;
 pub mod fs;

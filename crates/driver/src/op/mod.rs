@@ -1,34 +1,53 @@
-//! The operations: one file each, with what every backend needs to carry it out.
+//! The operations: one file each, with what every backend needs to carry it out side by side.
 //!
-//! For a readiness backend that is the direction to wait for and an [`attempt`](Operation::attempt) that never blocks. (A
-//! completion backend adds its submission entry beside it, in the same file.)
+//! * An [`Operation`] waits for a socket. For a readiness backend it is the direction to wait for and an
+//!   [`attempt`](Operation::attempt) that never blocks; for a completion backend an [`entry`](Operation::entry), which the kernel carries out when it can, and
+//!   what its [answer](Operation::completed) means.
+//! * A [`Call`] may block whatever is done, as those on files do. Where there is a ring it is an [`entry`](Call::entry) too, and else a
+//!   [`call`](Call::call) for a thread that may block.
 //!
 //! Sockets are not switched to non-blocking mode for it: receiving and sending pass `MSG_DONTWAIT`, which concerns the one call and
 //! not the open file description that other processes and `std` handles may share. Only listeners and sockets that are being
-//! connected carry `O_NONBLOCK`, because `accept4(2)` and `connect(2)` have no such flag.
+//! connected carry `O_NONBLOCK`, because `accept4(2)` and `connect(2)` have no such flag. A ring waits for those all the same.
 
 mod accept;
 mod connect;
 mod datagram;
 mod message;
+mod open;
 mod poll;
+mod read;
 mod receive;
+mod rename;
 mod send;
+mod statx;
+mod sync;
+mod unlink;
+mod write;
 
 pub use accept::Accept;
 pub use connect::Connect;
 pub use datagram::{ReceiveFrom, SendTo};
+pub use open::Open;
 pub use poll::Poll;
+pub use read::ReadAt;
 pub use receive::{Receive, ReceiveVectored};
+pub use rename::Rename;
 pub use send::{Send, SendVectored};
+pub use statx::Statx;
+pub use sync::Sync;
+pub use unlink::Unlink;
+pub use write::WriteAt;
 
 use crate::Direction;
 use io_uring::opcode;
 use io_uring::squeue::Entry;
 use io_uring::types::Fd;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 
 /// One operation on a socket, with the buffers that it borrows: as a call that never blocks, and as an entry for a ring.
 ///
@@ -159,6 +178,22 @@ pub(crate) fn poll_entry(fd: BorrowedFd<'_>, direction: Direction) -> Entry {
 #[inline]
 fn length(buffer: &[u8]) -> u32 {
     u32::try_from(buffer.len()).unwrap_or(u32::MAX)
+}
+
+/// From this length on the bytes of a file are copied by a thread of the kernel, and not by the worker that submits: that many take ten to twenty microseconds.
+const ASYNC_FROM: usize = 128 * 1024;
+
+/// A path as system calls have it.
+fn path(path: &Path) -> io::Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidInput, "file name contained an unexpected NUL byte")
+    })
+}
+
+/// A ring takes the highest offset for "at the file's position", where the system call refuses it.
+fn check_offset(offset: u64) -> io::Result<()> {
+    i64::try_from(offset).map(drop).map_err(|_| rustix::io::Errno::INVAL.into())
 }
 
 /// Repeats `call` while a signal interrupts it.

@@ -253,14 +253,6 @@ impl Ring {
         unsafe { self.submit(entry, flight, Stage::UnderWay) }
     }
 
-    /// After a call was cancelled and its token came back: its result, if it has one.
-    pub(crate) fn finish_call<C: Call>(call: &mut C, flight: &Flight) -> Option<io::Result<C::Output>> {
-        match result_of(flight.take()) {
-            Err(rustix::io::Errno::CANCELED | rustix::io::Errno::INTR) => None,
-            result => Some(call.completed(result)),
-        }
-    }
-
     /// Asks the kernel to end an operation early. Its completion is still to come.
     pub(crate) fn cancel(&mut self, flight: &Flight) -> Cancel {
         if matches!(flight.stage(), Stage::UnderWay | Stage::Polling) {

@@ -271,23 +271,19 @@ fn check_operations(ring: &IoUring) -> io::Result<()> {
     let needed = [
         ("accept", opcode::Accept::CODE),
         ("async_cancel", opcode::AsyncCancel::CODE),
-        ("close", opcode::Close::CODE),
         ("connect", opcode::Connect::CODE),
         ("fsync", opcode::Fsync::CODE),
         ("openat", opcode::OpenAt::CODE),
         ("poll_add", opcode::PollAdd::CODE),
         ("read", opcode::Read::CODE),
-        ("readv", opcode::Readv::CODE),
         ("recv", opcode::Recv::CODE),
         ("recvmsg", opcode::RecvMsg::CODE),
         ("renameat", opcode::RenameAt::CODE),
         ("send", opcode::Send::CODE),
         ("sendmsg", opcode::SendMsg::CODE),
-        ("splice", opcode::Splice::CODE),
         ("statx", opcode::Statx::CODE),
         ("unlinkat", opcode::UnlinkAt::CODE),
         ("write", opcode::Write::CODE),
-        ("writev", opcode::Writev::CODE),
     ];
     match needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
         None => Ok(()),

@@ -11,7 +11,7 @@
 
 use super::position::Position;
 use crate::scheduler::worker::Worker;
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::io::IoSliceMut;
 use std::os::fd::AsFd;
@@ -24,6 +24,9 @@ const AT_ONCE: usize = 64 * 1024;
 /// So many bytes count as one operation when the coroutine's turn is measured.
 const OPERATION: usize = 16 * 1024;
 
+/// So many reads after one of which nothing was cached go to the ring without asking: a question that is answered no costs a tenth of what the read costs there.
+const MISSES: u8 = 15;
+
 /// Nobody has asked yet.
 const UNKNOWN: u8 = 0;
 const SUPPORTED: u8 = 1;
@@ -35,6 +38,10 @@ pub(super) struct Description {
     pub(super) position: Position,
     /// Whether the file can be asked for what is cached.
     answers: AtomicU8,
+    /// Whether a ring may be given reads and writes at a place.
+    has_places: AtomicU8,
+    /// For so many reads nobody is going to ask: the last answer was that nothing is cached.
+    misses: AtomicU8,
 }
 
 impl Description {
@@ -70,6 +77,38 @@ impl Description {
             }
             // Whatever is wrong, the other way comes upon it too, and says it in std's words.
             Err(_) => None,
+        }
+    }
+
+    /// The same at an offset, for a file that a ring would read otherwise: there a few cached pages cost little more, and so it is not asked each time.
+    pub(super) fn read_cached_at(
+        &self,
+        file: &std::fs::File,
+        buffer: &mut [u8],
+        offset: u64,
+    ) -> Option<usize> {
+        let misses = self.misses.load(Ordering::Relaxed);
+        if misses > 0 {
+            self.misses.store(misses - 1, Ordering::Relaxed);
+            return None;
+        }
+        let read = self.read_cached(file, &mut [IoSliceMut::new(at_once(buffer))], Some(offset));
+        if read.is_none() && Worker::here().is_some_and(Worker::has_ring) {
+            self.misses.store(MISSES, Ordering::Relaxed);
+        }
+        read
+    }
+
+    /// Whether the file is one with places in it: a ring reads from a pipe or a terminal at any offset, where `pread(2)` says `ESPIPE`.
+    pub(super) fn has_places(&self, file: &std::fs::File) -> bool {
+        match self.has_places.load(Ordering::Relaxed) {
+            UNKNOWN => {
+                let kind = rustix::fs::fstat(file).map(|stat| FileType::from_raw_mode(stat.st_mode));
+                let has = matches!(kind, Ok(FileType::RegularFile | FileType::BlockDevice));
+                self.has_places.store(if has { SUPPORTED } else { UNSUPPORTED }, Ordering::Relaxed);
+                has
+            }
+            known => known == SUPPORTED,
         }
     }
 

@@ -3,6 +3,8 @@
 use super::OpenOptions;
 use super::cached::{self, Description};
 use crate::blocking::{run, run_apart};
+use crate::call;
+use fibra_driver::op;
 use std::fmt;
 use std::fs::{FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
@@ -79,7 +81,7 @@ impl File {
     /// # Errors
     /// As std's: something could not be written, now or earlier.
     pub fn sync_all(&self) -> io::Result<()> {
-        run(|| self.std.sync_all())
+        call::make(op::Sync::all(self.std.as_fd()))
     }
 
     /// Waits until the file's data is on the disk, and of the metadata what it takes to read it.
@@ -87,7 +89,7 @@ impl File {
     /// # Errors
     /// As [`sync_all`](Self::sync_all).
     pub fn sync_data(&self) -> io::Result<()> {
-        run(|| self.std.sync_data())
+        call::make(op::Sync::data(self.std.as_fd()))
     }
 
     /// Cuts the file, or extends it with zeroes, to `size` bytes.
@@ -329,19 +331,20 @@ impl Seek for File {
 
 impl FileExt for File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let at_once = &mut [IoSliceMut::new(cached::at_once(buffer))];
-        match self.description.read_cached(&self.std, at_once, Some(offset)) {
+        match self.description.read_cached_at(&self.std, buffer, offset) {
             Some(read) => Ok(read),
+            None if self.description.has_places(&self.std) => {
+                call::make(op::ReadAt::new(self.std.as_fd(), buffer, offset)?)
+            }
             None => run(|| self.std.read_at(buffer, offset)),
         }
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
+        if self.description.has_places(&self.std) {
+            return call::make(op::WriteAt::new(self.std.as_fd(), data, offset)?);
+        }
         run(|| self.std.write_at(data, offset))
-    }
-
-    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        run(|| self.std.write_all_at(data, offset))
     }
 }
 

@@ -48,7 +48,9 @@ mod position;
 pub mod unix;
 
 use crate::blocking::run;
+use crate::call;
 pub use directory::{DirBuilder, DirEntry, ReadDir, read_dir};
+use fibra_driver::op;
 pub use file::File;
 pub use open_options::OpenOptions;
 pub use std::fs::{FileTimes, FileType, Metadata, Permissions, TryLockError};
@@ -123,8 +125,7 @@ pub fn create_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// # Errors
 /// As std's: there is no such file, or it is a directory.
 pub fn remove_file<P: AsRef<Path>>(path: P) -> io::Result<()> {
-    let path = path.as_ref();
-    run(|| std::fs::remove_file(path))
+    call::make(op::Unlink::file(path.as_ref())?)
 }
 
 /// Removes an empty directory, as [`std::fs::remove_dir`].
@@ -132,8 +133,7 @@ pub fn remove_file<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// # Errors
 /// As std's: there is no such directory, or it is not empty.
 pub fn remove_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
-    let path = path.as_ref();
-    run(|| std::fs::remove_dir(path))
+    call::make(op::Unlink::directory(path.as_ref())?)
 }
 
 /// Removes a directory with all that is in it, following no symbolic link, as [`std::fs::remove_dir_all`].
@@ -150,8 +150,7 @@ pub fn remove_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// # Errors
 /// As std's: `from` does not exist, or `to` is on another file system.
 pub fn rename<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<()> {
-    let (from, to) = (from.as_ref(), to.as_ref());
-    run(|| std::fs::rename(from, to))
+    call::make(op::Rename::new(from.as_ref(), to.as_ref())?)
 }
 
 /// Copies the contents and permissions of a file, and returns how many bytes that was, as [`std::fs::copy`].
@@ -204,6 +203,9 @@ pub fn set_permissions<P: AsRef<Path>>(path: P, permissions: Permissions) -> io:
 /// # Errors
 /// As std's: it cannot be told, since a directory on the way cannot be searched, say.
 pub fn exists<P: AsRef<Path>>(path: P) -> io::Result<bool> {
-    let path = path.as_ref();
-    run(|| std::fs::exists(path))
+    match call::make(op::Statx::new(path.as_ref())?) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }

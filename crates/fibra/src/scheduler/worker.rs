@@ -553,6 +553,11 @@ impl Worker {
 
     /// Spends a driver call on the running coroutine's behalf.
     #[inline]
+    /// Whether calls on files go to a ring.
+    pub(crate) fn has_ring(&self) -> bool {
+        self.with_driver(Driver::has_ring)
+    }
+
     pub(crate) fn with_driver<R>(&self, f: impl FnOnce(&mut Driver) -> R) -> R {
         f(&mut self.driver.borrow_mut())
     }

@@ -1,0 +1,33 @@
+//! Calls that may block whatever is done: by the worker's ring, or else on the blocking pool.
+//!
+//! With a ring the kernel has the call, and what it borrows, until it is over; nothing ends it early, neither a timeout nor a request to stop, as
+//! on the pool.
+
+use crate::blocking;
+use crate::scheduler::park;
+use crate::scheduler::worker::Worker;
+use fibra_driver::{Call, Flight, Start};
+use std::io;
+
+/// Makes a call while the coroutine parks; on an OS thread, in place.
+pub(crate) fn make<C: Call + Send>(mut call: C) -> io::Result<C::Output>
+where
+    C::Output: Send,
+{
+    let Some((worker, token)) = Worker::here().and_then(|worker| Some((worker, worker.token()?))) else {
+        return call.call();
+    };
+    let flight = Flight::new(token);
+    loop {
+        // SAFETY: while it is pending this context parks, until it is woken, and a wake-up is exact; the call, which has what it borrows, and the flight stand
+        // on its stack. A context that is never resumed keeps that for ever.
+        match worker.with_driver(|driver| unsafe { driver.start_call(&mut call, &flight) }) {
+            Some(Start::Pending) => park::park_until_woken(),
+            Some(Start::Done { result, .. }) => {
+                worker.spend();
+                return result;
+            }
+            None => return blocking::run(|| call.call()),
+        }
+    }
+}
