@@ -16,9 +16,9 @@ use std::{env, fs, thread};
 use tally::Tally;
 
 /// The drivers that the tests run on, the default one first.
-const DRIVERS: &[&str] = &["epoll"];
+const DRIVERS: &[&str] = &["epoll", "uring"];
 /// The settings of fibra that a step may set, and that no step inherits.
-const SETTINGS: &[&str] = &["FIBRA_DRIVER", "FIBRA_WORKERS", "FIBRA_GUARD"];
+const SETTINGS: &[&str] = &["FIBRA_DRIVER", "FIBRA_WORKERS", "FIBRA_GUARD", "FIBRA_URING"];
 /// An example ends by itself, well within this.
 const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the output of `cargo test` may stay open when cargo itself has ended.
@@ -35,6 +35,7 @@ enum Work {
     Setup,
     Tidy,
     Cargo(Cargo),
+    /// With each driver.
     Examples,
 }
 
@@ -64,6 +65,9 @@ pub(crate) fn run(root: &Path, quick: bool) -> Result<(), String> {
     // A test that is skipped is skipped in each configuration.
     for test in BTreeSet::from_iter(&tally.skips) {
         println!("skipped {test}");
+    }
+    for step in &tally.left_out {
+        println!("skipped {step}");
     }
     println!("{tally}");
     outcome
@@ -102,11 +106,17 @@ fn steps(quick: bool) -> Vec<Step> {
         let tests = cargo("test --workspace --tests --no-fail-fast", &[("FIBRA_DRIVER", driver)]);
         steps.push(Step { name: format!("tests, {driver}"), work: tests, repeats: nth > 0 });
     }
+    let both = "test -p fibra-driver -p fibra --tests --no-fail-fast";
+    let uring = ("FIBRA_DRIVER", "uring");
     steps.extend([
         again(
             "tests, one worker",
             cargo("test --workspace --exclude xtask --tests --no-fail-fast", &[("FIBRA_WORKERS", "1")]),
         ),
+        again("tests, uring, no attempts", cargo(both, &[uring, ("FIBRA_URING", "submit")])),
+        again("tests, uring, Linux 5.19", cargo(both, &[uring, ("FIBRA_URING", "no-single-issuer")])),
+        again("tests, uring, Linux 5.11", cargo(both, &[uring, ("FIBRA_URING", "plain,entries=1")])),
+        again("tests, no ring", cargo(both, &[("FIBRA_DRIVER", "epoll"), ("FIBRA_URING", "off")])),
         again(
             "tests, mprotect guards",
             cargo("test -p fibra-context -p fibra --tests --no-fail-fast", &[("FIBRA_GUARD", "mprotect")]),
@@ -124,13 +134,58 @@ impl Work {
         match self {
             Work::Setup => setup::run(),
             Work::Tidy => tidy::run(root),
-            Work::Cargo(cargo) => cargo.run(root, tally),
-            Work::Examples => examples(root)?.iter().try_for_each(|example| run_example(root, example)),
+            Work::Cargo(cargo) => match cargo.driver().map_or(Ok(()), is_there) {
+                Ok(()) => cargo.run(root, tally),
+                Err(why) => leave_out(cargo.in_words(), &why, tally),
+            },
+            Work::Examples => {
+                for driver in DRIVERS {
+                    match is_there(driver) {
+                        Ok(()) => {
+                            examples(root)?.iter().try_for_each(|path| run_example(root, path, driver))?
+                        }
+                        Err(why) => leave_out(format!("examples, {driver}"), &why, tally)?,
+                    }
+                }
+                Ok(())
+            }
         }
     }
 }
 
+/// A step cannot be made on this machine: that is said at the end, and under CI it is a failure.
+fn leave_out(what: String, why: &str, tally: &mut Tally) -> Result<(), String> {
+    if env::var_os("CI").is_some_and(|ci| ci == "true") {
+        return Err(format!("under CI every driver must be there: {why}"));
+    }
+    tally.left_out.push(format!("{what}: {why}"));
+    Ok(())
+}
+
+/// Whether this machine has a driver, and if not, why: as `fibra doctor` says.
+fn is_there(driver: &str) -> Result<(), String> {
+    let this = env::current_exe().map_err(|error| error.to_string())?;
+    let program = this.parent().expect("a program stands in a folder").join("fibra");
+    let report = without_settings(&program).arg("doctor").output();
+    let report = report.map_err(|error| format!("{}: {error}", program.display()))?;
+    says(&String::from_utf8_lossy(&report.stdout), driver)
+}
+
+fn says(report: &str, driver: &str) -> Result<(), String> {
+    let line = report.lines().find_map(|line| line.trim_start().strip_prefix(driver)).map(str::trim_start);
+    match line {
+        Some(line) if line.starts_with("yes") => Ok(()),
+        Some(line) => Err(format!("{driver}: {line}")),
+        None => Err(format!("`fibra doctor` says nothing of {driver}")),
+    }
+}
+
 impl Cargo {
+    /// The driver that the step needs.
+    fn driver(&self) -> Option<&'static str> {
+        self.environment.iter().find(|(name, _)| *name == "FIBRA_DRIVER").map(|(_, driver)| *driver)
+    }
+
     fn run(&self, root: &Path, tally: &mut Tally) -> Result<(), String> {
         let mut command = without_settings(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).as_ref());
         command.args(self.arguments.split(' ')).envs(self.environment.iter().copied()).current_dir(root);
@@ -190,10 +245,10 @@ fn examples(root: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(examples)
 }
 
-fn run_example(root: &Path, example: &Path) -> Result<(), String> {
+fn run_example(root: &Path, example: &Path, driver: &str) -> Result<(), String> {
     let name = example.file_name().unwrap_or_default().display();
-    println!("--> {name}");
-    let mut child = start(without_settings(example).current_dir(root))?;
+    println!("--> {name}, {driver}");
+    let mut child = start(without_settings(example).env("FIBRA_DRIVER", driver).current_dir(root))?;
     let mut ended = Ok(None);
     if !within(EXAMPLE_LIMIT, || {
         ended = child.try_wait();
@@ -245,7 +300,8 @@ mod tests {
     fn quick_leaves_out_repetitions_and_nothing_else() {
         let (all, quick) = (names(false), names(true));
         let left_out: Vec<&String> = all.iter().filter(|name| !quick.contains(name)).collect();
-        assert_eq!(left_out, ["tests, one worker", "tests, mprotect guards"]);
+        assert!(left_out.iter().all(|name| name.starts_with("tests, ")), "{left_out:?}");
+        assert_eq!(left_out.len(), 7);
         assert!(quick.contains(&format!("tests, {}", DRIVERS[0])));
     }
 
@@ -257,6 +313,15 @@ mod tests {
                 assert!(settings.all(|(name, _)| SETTINGS.contains(name)), "{}", step.name);
             }
         }
+    }
+
+    #[test]
+    fn a_driver_that_is_missing_is_known_by_the_report() {
+        let report = "Drivers\n  epoll    yes\n  uring    no: a system call filter forbids io_uring\n";
+        assert_eq!(says(report, "epoll"), Ok(()));
+        let why = says(report, "uring").unwrap_err();
+        assert!(why.contains("system call filter"), "{why}");
+        assert!(says("", "epoll").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::blocking;
 use crate::scheduler::park;
-use crate::scheduler::worker::Worker;
+use crate::scheduler::worker::{Worker, or_abort};
 use fibra_driver::{Call, Flight, Start};
 use std::io;
 
@@ -22,7 +22,7 @@ where
         // SAFETY: while it is pending this context parks, until it is woken, and a wake-up is exact; the call, which has what it borrows, and the flight stand
         // on its stack. A context that is never resumed keeps that for ever.
         match worker.with_driver(|driver| unsafe { driver.start_call(&mut call, &flight) }) {
-            Some(Start::Pending) => park::park_until_woken(),
+            Some(Start::Pending) => or_abort(park::park_until_woken),
             Some(Start::Done { result, .. }) => {
                 worker.spend();
                 return result;

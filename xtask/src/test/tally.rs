@@ -14,6 +14,8 @@ pub(super) struct Tally {
     ignored: usize,
     /// Which tests said that they were skipped, and why. The harness takes them for passed.
     pub(super) skips: Vec<String>,
+    /// Steps that could not be made here.
+    pub(super) left_out: Vec<String>,
 }
 
 impl Tally {
@@ -22,6 +24,7 @@ impl Tally {
         self.failed += other.failed;
         self.ignored += other.ignored;
         self.skips.extend(other.skips);
+        self.left_out.extend(other.left_out);
     }
 
     fn count(&mut self, line: &str) {
@@ -45,7 +48,8 @@ impl fmt::Display for Tally {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let skips = self.skips.len();
         let passed = self.passed.saturating_sub(skips);
-        write!(out, "{passed} passed, {} failed, {} skipped", self.failed, self.ignored + skips)
+        let skipped = self.ignored + skips + self.left_out.len();
+        write!(out, "{passed} passed, {} failed, {skipped} skipped", self.failed)
     }
 }
 

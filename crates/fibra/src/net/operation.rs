@@ -19,7 +19,7 @@
 use crate::cancel;
 use crate::scheduler::park;
 use crate::scheduler::state::Reason;
-use crate::scheduler::worker::Worker;
+use crate::scheduler::worker::{Worker, or_abort};
 use fibra_driver::{Cancel, Direction, Finish, Flight, Operation, Source, Start, Token, op};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
@@ -128,10 +128,14 @@ fn on_coroutine<O: Operation>(
         if let Some(result) = unsafe { start(worker, &flight, source, fd, op) } {
             return result;
         }
-        if deadline.is_none() {
-            deadline = timeout.and_then(|timeout| worker.core.now().checked_add(timeout));
-        }
-        match park::park(deadline) {
+        // The clock may be the user's. A panic here would unwind from under the kernel.
+        let reason = or_abort(|| {
+            if deadline.is_none() {
+                deadline = timeout.and_then(|timeout| worker.core.now().checked_add(timeout));
+            }
+            park::park(deadline)
+        });
+        match reason {
             Reason::Woken => op.woken(),
             reason => return leave(worker, &flight, source, fd, op, reason),
         }
@@ -148,8 +152,14 @@ fn leave<O: Operation>(
     op: &mut O,
     reason: Reason,
 ) -> io::Result<O::Output> {
-    if worker.with_driver(|driver| driver.cancel(source, op.direction(), flight)) == Cancel::InFlight {
-        park::park_until_woken();
+    let in_flight = or_abort(|| {
+        let cancel = worker.with_driver(|driver| driver.cancel(source, op.direction(), flight));
+        if cancel == Cancel::InFlight {
+            park::park_until_woken();
+        }
+        cancel == Cancel::InFlight
+    });
+    if in_flight {
         op.woken();
         let Finish { result, pass } = worker.with_driver(|driver| driver.finish(source, fd, op, flight));
         if let Some(next) = pass {

@@ -100,7 +100,8 @@ pub(crate) struct Worker {
 }
 
 /// Runs `f`, which is a worker's own code: a panic out of it aborts.
-pub(super) fn or_abort<R>(f: impl FnOnce() -> R) -> R {
+#[inline]
+pub(crate) fn or_abort<R>(f: impl FnOnce() -> R) -> R {
     struct Abort;
     impl Drop for Abort {
         fn drop(&mut self) {
