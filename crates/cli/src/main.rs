@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod log;
 mod serve;
 
@@ -24,12 +25,14 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(serve::Serve),
+    Doctor(doctor::Doctor),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = log::install(&cli.log).and_then(|()| match cli.command {
         Command::Serve(command) => command.run(),
+        Command::Doctor(command) => command.run(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

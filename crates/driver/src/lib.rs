@@ -6,24 +6,29 @@
 //! wakes anybody: it hands tokens back, and the scheduler does the rest.
 //!
 //! ```text
-//!  fibra/net ──start(op, token)──▶ Driver ──attempt──▶ kernel      Done: the result, at once
-//!                                   │  would block
-//!                                   ▼
-//!                         source's wait queue ◀──events── kernel
-//!                                   │
-//!  scheduler ◀──Completion{token}── wait()                         Pending: the token, later; then `start` once more
+//!  fibra/net ──start(op, flight)──▶ Driver ──attempt──▶ kernel                     Done: the result, at once
+//!                                     │  would block, or better handed over
+//!                 ┌───────────────────┴────────────────────┐
+//!                 ▼ epoll                                  ▼ uring                Pending
+//!      source's wait queue ◀──edges── kernel     entry ──▶ kernel ──▶ flight
+//!                 └───────────────────┬────────────────────┘
+//!                                     ▼
+//!  scheduler ◀──Completion{token}── wait()                                        the token, later; then `start` once more
 //! ```
 //!
-//! The surface is by operation ([`op`]: receive, send, accept, connect, poll), not by readiness, so that a backend that
-//! takes whole operations (io_uring) fits behind it. One backend exists today: [`epoll`].
+//! The surface is by operation ([`op`]: receive, send, accept, connect, poll, and calls on files), not by readiness. [`epoll`] learns that an attempt is worth
+//! while and makes it again; [`uring`] hands the operation to the kernel, buffer and all, and gets its result. That is why starting is
+//! unsafe: the kernel may be at work on what the operation borrows ([`Flight`] says why it is sound).
 //!
 //! # Rules for callers
 //!
-//! 1. A token is in at most one wait queue at a time.
+//! 1. A token is in at most one wait queue, and a flight under way at most once, at a time.
 //! 2. Whoever got `Pending` leaves the wait in one of two ways: its token comes back in a completion, or
 //!    [`cancel`](Driver::cancel) answers [`Cancel::Removed`]. When it answers [`Cancel::InFlight`] the completion is on
-//!    its way and must be waited for. So no token is ever delivered to somebody who has left.
-//! 3. Who got a completion makes one more attempt (`start`), or passes the readiness on ([`Source::pass_on`]).
+//!    its way and must be waited for; [`finish`](Driver::finish) then tells whether there is a result after all. So no token is ever delivered to somebody who
+//!    has left, and the kernel has nothing of whoever has.
+//! 3. Who got a completion goes on (`start`), or ends (`finish`), or passes the readiness on ([`Source::pass_on`]).
+//! 4. A driver belongs to one thread, the one that waits. It may be made on another.
 
 #![warn(missing_docs)]
 

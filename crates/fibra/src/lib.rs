@@ -82,7 +82,8 @@
 //! |---|---|
 //! | `FIBRA_WORKERS` | OS threads that run coroutines; default: what [`std::thread::available_parallelism`] says |
 //! | `FIBRA_STACK_SIZE` | bytes of a coroutine's stack (`65536`, `256k`, `1m`); default 64 KiB |
-//! | `FIBRA_DRIVER` | how descriptors are waited for: `auto` or `epoll` |
+//! | `FIBRA_DRIVER` | how descriptors are waited for: `auto`, `epoll` or `uring` |
+//! | `FIBRA_URING` | how rings are made and used, a list of words; `off` for none, not even for files (see `fibra_driver::RingSettings`) |
 //! | `FIBRA_GUARD` | how stacks are guarded: `auto`, `lightweight` (Linux 6.13) or `mprotect` |
 //!
 //! What safe code may rely on, and the known limits, are written down in the repository's `SOUNDNESS.md`.
