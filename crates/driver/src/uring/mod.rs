@@ -310,18 +310,23 @@ impl Ring {
     /// As [`push`](Self::push).
     #[cold]
     unsafe fn push_into_full(&mut self, entry: &Entry) -> io::Result<()> {
-        let mut early = std::mem::take(&mut self.early);
-        let result = self.enter(0, None);
-        self.reap(&mut early);
-        self.early = early;
-        result?;
-        // SAFETY: our caller's promise.
-        unsafe { self.ring.submission().push(entry) }.map_err(|_| {
-            io::Error::new(
-                io::ErrorKind::OutOfMemory,
-                "the kernel takes no more io_uring requests: it has no memory for them",
-            )
-        })
+        /// Kernels before 5.19 take nothing while completions have found no room (`EBUSY`): those have to be taken first.
+        const TRIES: usize = 8;
+        for _ in 0..TRIES {
+            let mut early = std::mem::take(&mut self.early);
+            let result = self.enter(0, None);
+            self.reap(&mut early);
+            self.early = early;
+            result?;
+            // SAFETY: our caller's promise.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                return Ok(());
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            "the kernel takes no more io_uring requests: it has no memory for them",
+        ))
     }
 
     /// Submits what is queued, waits until something completes or the timeout is over (`None`: for as long as it takes; zero: not at all), and appends what has

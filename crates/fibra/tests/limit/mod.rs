@@ -16,7 +16,12 @@ pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> 
     let (ended, end) = mpsc::channel();
     let thread = thread::spawn(move || ended.send(test()));
     match end.recv_timeout(limit) {
-        Ok(value) => value,
+        Ok(value) => {
+            // When it has ended nothing of it is left. (An ending thread may still open a file: glibc reads /proc/sys/vm/overcommit_memory when
+            // it first gives the memory of a thread's heap back.)
+            thread.join().expect("the test's value is there, so it has not panicked");
+            value
+        }
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
             Err(payload) => resume_unwind(payload),
             Ok(_) => unreachable!("a test that ends says so"),
