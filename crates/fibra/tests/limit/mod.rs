@@ -17,9 +17,9 @@ pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> 
     let thread = thread::spawn(move || ended.send(test()));
     match end.recv_timeout(limit) {
         Ok(value) => {
-            // When it has ended nothing of it is left. (An ending thread may still open a file: glibc reads /proc/sys/vm/overcommit_memory when
-            // it first gives the memory of a thread's heap back.)
-            thread.join().expect("the test's value is there, so it has not panicked");
+            // When it has ended nothing of it is left. (A thread may still open a file as it ends: glibc reads /proc/sys/vm/overcommit_memory when
+            // it first gives memory of a thread's heap back.)
+            assert!(thread.join().is_ok(), "the value is there, so the test has not panicked");
             value
         }
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
