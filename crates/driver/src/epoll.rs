@@ -58,8 +58,8 @@ enum Files {
     /// Nobody has needed it.
     Unmade(RingSettings),
     Ring(Box<Ring>),
-    /// There can be none.
-    Impossible,
+    /// There can be none; why, until somebody has asked.
+    Impossible(Option<io::Error>),
 }
 
 #[derive(Debug)]
@@ -164,12 +164,22 @@ impl Epoll {
     pub(crate) fn ring(&mut self) -> Option<&mut Ring> {
         if let Files::Unmade(settings) = &self.files {
             let settings = settings.clone();
-            self.files =
-                self.make_ring(&settings).map_or(Files::Impossible, |ring| Files::Ring(Box::new(ring)));
+            self.files = match self.make_ring(&settings) {
+                Ok(ring) => Files::Ring(Box::new(ring)),
+                Err(error) => Files::Impossible(settings.enabled.then_some(error)),
+            };
         }
         match &mut self.files {
             Files::Ring(ring) => Some(ring),
-            Files::Unmade(_) | Files::Impossible => None,
+            Files::Unmade(_) | Files::Impossible(_) => None,
+        }
+    }
+
+    /// Why there can be no ring. Said once, and not where the settings forbid it.
+    pub(crate) fn take_refusal(&mut self) -> Option<io::Error> {
+        match &mut self.files {
+            Files::Impossible(why) => why.take(),
+            Files::Unmade(_) | Files::Ring(_) => None,
         }
     }
 

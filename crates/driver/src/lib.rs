@@ -203,6 +203,14 @@ impl Driver {
         Some(unsafe { ring.start_call(call, flight) })
     }
 
+    /// Why there is no ring for calls, when somebody would have wanted it. Said once.
+    pub fn take_refusal(&mut self) -> Option<io::Error> {
+        match self {
+            Driver::Epoll(driver) => driver.take_refusal(),
+            Driver::Uring(_) => None,
+        }
+    }
+
     /// Whether there is a ring for calls.
     pub fn has_ring(&mut self) -> bool {
         match self {

@@ -6,8 +6,9 @@
 use crate::blocking;
 use crate::scheduler::park;
 use crate::scheduler::worker::{Worker, or_abort};
-use fibra_driver::{Call, Flight, Start};
+use fibra_driver::{Call, Driver, Flight, Start};
 use std::io;
+use std::sync::Once;
 
 /// Makes a call while the coroutine parks; on an OS thread, in place.
 pub(crate) fn make<C: Call + Send>(mut call: C) -> io::Result<C::Output>
@@ -27,7 +28,16 @@ where
                 worker.spend();
                 return result;
             }
-            None => return blocking::run(|| call.call()),
+            None => {
+                if let Some(error) = worker.with_driver(Driver::take_refusal) {
+                    // Each worker's driver says it once.
+                    static SAID: Once = Once::new();
+                    SAID.call_once(
+                        || tracing::warn!(because = %error, "calls on files go to the blocking pool"),
+                    );
+                }
+                return blocking::run(|| call.call());
+            }
         }
     }
 }

@@ -11,7 +11,10 @@ fn report() {
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
     for _ in 0..2 {
         match Runtime::builder().workers(4).build() {
-            Ok(runtime) => println!("<driver {}>", runtime.driver()),
+            Ok(runtime) => {
+                println!("<driver {}>", runtime.driver());
+                runtime.run(|| assert!(fibra::fs::exists("/").unwrap()));
+            }
             Err(error) => println!("<error {error}>"),
         }
     }
@@ -69,6 +72,7 @@ fn a_ring_that_is_forbidden_is_an_error_or_a_line_in_the_log() {
     assert_eq!(text.matches("WARN").count(), 1, "one line, not one for each runtime: {text}");
     assert!(text.contains("FIBRA_URING=off"), "{text}");
     let text = child::run(&mut command(NAME, "epoll", "off")).well();
+    // That is what was asked for.
     assert!(text.contains("<driver epoll>") && !text.contains("WARN"), "{text}");
 }
 
@@ -93,6 +97,9 @@ fn what_the_kernel_refuses_is_said_in_words() {
         let text = child::run(&mut with_failing_rings(&command(NAME, "auto", ""), how)).well();
         assert_eq!(text.matches("<driver epoll>").count(), 2, "{how}: {text}");
         assert!(text.contains("WARN") && text.contains(because), "{how}: {text}");
+        let text = child::run(&mut with_failing_rings(&command(NAME, "epoll", ""), "error=EPERM")).well();
+        assert_eq!(text.matches("<driver epoll>").count(), 2, "{how}: {text}");
+        assert_eq!(text.matches("calls on files go to the blocking pool").count(), 1, "{how}: {text}");
         let text = child::run(&mut with_failing_rings(&command(NAME, "uring", ""), how)).well();
         assert!(text.contains("<error ") && text.contains(because), "{how}: {text}");
     }
