@@ -52,6 +52,9 @@ const IGNORED: u64 = 0;
 /// The `user_data` of the poll on the notifier.
 const NOTIFIER: u64 = 1;
 
+/// The longest wait that is asked of the kernel, which refuses what its clock cannot hold. A wait may return early.
+const LONGEST: Duration = Duration::from_secs(1_000_000);
+
 /// How long a wait pauses when the kernel has no memory for requests.
 const OUT_OF_MEMORY: Duration = Duration::from_millis(1);
 
@@ -69,6 +72,8 @@ pub struct Ring {
     cancels: Vec<u64>,
     /// Whether the notifier's poll has to be submitted.
     unarmed: bool,
+    /// Whether a notification has been taken that has not ended a wait yet.
+    notified: bool,
     /// What was completed outside of a wait.
     early: Vec<Completion>,
 }
@@ -115,6 +120,7 @@ impl Ring {
             in_flight: 0,
             cancels: Vec::new(),
             unarmed: false,
+            notified: false,
             early: Vec::new(),
         })
     }
@@ -344,13 +350,17 @@ impl Ring {
         }
         out.append(&mut self.early);
         self.reap(out);
-        if out.is_empty() && timeout.is_none_or(|timeout| !timeout.is_zero()) {
+        // A notification that has been taken, now or outside of a wait, is what this wait would have been ended by.
+        let is_over = std::mem::take(&mut self.notified) || !out.is_empty();
+        if !is_over && timeout.is_none_or(|timeout| !timeout.is_zero()) {
             self.enter(1, timeout)?;
-            self.reap(out);
         } else if self.needs_entering() {
             self.enter(0, None)?;
-            self.reap(out);
+        } else {
+            return Ok(());
         }
+        self.reap(out);
+        self.notified = false;
         Ok(())
     }
 
@@ -371,6 +381,7 @@ impl Ring {
         let result = match timeout {
             None => submitter.submit_and_wait(want),
             Some(timeout) => {
+                let timeout = timeout.min(LONGEST);
                 let timeout = Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
                 submitter.submit_with_args(want, &SubmitArgs::new().timespec(&timeout))
             }
@@ -391,11 +402,14 @@ impl Ring {
     #[inline]
     fn reap(&mut self, out: &mut Vec<Completion>) {
         let mut landed = 0;
-        let mut notified = None;
+        let mut disarmed = false;
         for completion in self.ring.completion() {
             match completion.user_data() {
                 IGNORED => {}
-                NOTIFIER => notified = Some(cqueue::more(completion.flags())),
+                NOTIFIER => {
+                    self.notified = true;
+                    disarmed |= !cqueue::more(completion.flags());
+                }
                 address => {
                     landed += 1;
                     let answer = Answer { result: completion.result(), flags: completion.flags() };
@@ -408,7 +422,7 @@ impl Ring {
             }
         }
         self.in_flight -= landed;
-        if notified == Some(false) {
+        if disarmed {
             if let Some(notifier) = &self.notifier {
                 notifier.clear();
             }
