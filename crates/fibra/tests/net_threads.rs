@@ -3,7 +3,7 @@
 mod network;
 
 use fibra::net::{Shutdown, TcpListener, TcpStream, UdpSocket, UnixStream};
-use network::{Random, on_workers, storm_end, tcp_pair, within};
+use network::{Random, by_uring, on_workers, storm_end, tcp_pair, within};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,7 +130,8 @@ fn bytes_go_to_a_thread_or_a_coroutine_and_never_to_both() {
         let by_threads = fibra::spawn_blocking(join).join().unwrap();
         assert_eq!(sum.load(Ordering::Acquire), sent);
         println!("{by_coroutines} by coroutines, {by_threads} by threads");
-        assert!(by_coroutines > 0 && by_threads > 0);
+        // Where the kernel receives for the coroutines it may be quicker than any thread.
+        assert!(by_coroutines > 0 && (by_threads > 0 || by_uring()));
     });
 }
 
