@@ -67,13 +67,11 @@ fn a_ring_that_is_forbidden_is_an_error_or_a_line_in_the_log() {
         2,
         "{text}"
     );
-    let text = child::run(&mut command(NAME, "auto", "off")).well();
-    assert_eq!(text.matches("<driver epoll>").count(), 2, "{text}");
-    assert_eq!(text.matches("WARN").count(), 1, "one line, not one for each runtime: {text}");
-    assert!(text.contains("FIBRA_URING=off"), "{text}");
-    let text = child::run(&mut command(NAME, "epoll", "off")).well();
-    // That is what was asked for.
-    assert!(text.contains("<driver epoll>") && !text.contains("WARN"), "{text}");
+    for driver in ["auto", "epoll"] {
+        let text = child::run(&mut command(NAME, driver, "off")).well();
+        // That is what was asked for.
+        assert!(text.matches("<driver epoll>").count() == 2 && !text.contains("WARN"), "{text}");
+    }
 }
 
 #[test]
@@ -94,14 +92,16 @@ fn what_the_kernel_refuses_is_said_in_words() {
         ("error=ENOMEM:when=3+", "worker 2 of 4"),
         ("error=EINVAL", "io_uring_setup"),
     ] {
-        let text = child::run(&mut with_failing_rings(&command(NAME, "auto", ""), how)).well();
-        assert_eq!(text.matches("<driver epoll>").count(), 2, "{how}: {text}");
-        assert!(text.contains("WARN") && text.contains(because), "{how}: {text}");
-        let text = child::run(&mut with_failing_rings(&command(NAME, "epoll", ""), "error=EPERM")).well();
-        assert_eq!(text.matches("<driver epoll>").count(), 2, "{how}: {text}");
-        assert_eq!(text.matches("calls on files go to the blocking pool").count(), 1, "{how}: {text}");
         let text = child::run(&mut with_failing_rings(&command(NAME, "uring", ""), how)).well();
         assert!(text.contains("<error ") && text.contains(because), "{how}: {text}");
+        // Two runtimes make two rings, for files.
+        if !how.contains("when") {
+            let text = child::run(&mut with_failing_rings(&command(NAME, "auto", ""), how)).well();
+            assert_eq!(text.matches("<driver epoll>").count(), 2, "{how}: {text}");
+            let line = "calls on files go to the blocking pool";
+            assert_eq!(text.matches(line).count(), 1, "one line, not one for each worker: {how}: {text}");
+            assert!(text.contains("WARN") && text.contains(because), "{how}: {text}");
+        }
     }
 }
 

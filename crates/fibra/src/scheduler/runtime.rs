@@ -13,7 +13,7 @@ use fibra_driver::{Driver, RingSettings};
 use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 /// How a runtime is to be. Made with [`Runtime::builder`].
@@ -208,26 +208,14 @@ impl RuntimeBuilder {
 
 /// A driver for each worker.
 fn drivers(kind: DriverKind, count: usize, ring: &RingSettings) -> io::Result<Vec<Driver>> {
-    let epoll = || (0..count).map(|_| Driver::epoll(ring.clone())).collect();
-    let uring = || {
-        let nth = |nth| {
-            Driver::uring(ring).map_err(|error| {
-                let why = format!("no io_uring driver for worker {nth} of {count}: {error}");
-                io::Error::new(error.kind(), why)
-            })
-        };
-        (0..count).map(nth).collect::<io::Result<Vec<Driver>>>()
-    };
-    match kind {
-        DriverKind::Epoll => epoll(),
-        DriverKind::Uring => uring(),
-        // For all workers or for none: those that were made are dropped before the others are.
-        DriverKind::Auto => uring().or_else(|error| {
-            static SAID: Once = Once::new();
-            SAID.call_once(|| tracing::warn!(because = %error, "the driver is epoll"));
-            epoll()
+    let nth = |nth| match kind {
+        DriverKind::Auto | DriverKind::Epoll => Driver::epoll(ring.clone()),
+        DriverKind::Uring => Driver::uring(ring).map_err(|error| {
+            let why = format!("no io_uring driver for worker {nth} of {count}: {error}");
+            io::Error::new(error.kind(), why)
         }),
-    }
+    };
+    (0..count).map(nth).collect()
 }
 
 pub(crate) fn check_stack_size(size: usize) -> io::Result<()> {

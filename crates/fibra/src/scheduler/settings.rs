@@ -17,12 +17,12 @@ pub(crate) const WORKERS: std::ops::RangeInclusive<usize> = 1..=1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DriverKind {
-    /// The one that the measurements favour, if this machine has it.
+    /// What the measurements favour: today that is epoll for sockets, and a ring beside it for files, where this machine has one.
     #[default]
     Auto,
-    /// `epoll(7)`.
+    /// `epoll(7)`; calls on files go to a small ring beside it, or else to the blocking pool, which the log then says, with the reason.
     Epoll,
-    /// `io_uring(7)`.
+    /// `io_uring(7)` for everything. Where there can be no ring, the runtime does not start, and the error says why.
     Uring,
 }
 
