@@ -1366,7 +1366,7 @@ fn daemons_that_wait_when_their_runtime_ends_leave_nothing_in_the_kernel() {
     let _alone = alone();
     let before = open_descriptors();
     within(Duration::from_secs(60) + stress_time(), || {
-        let (mut random, mut work) = (Random::seeded(), Work::part(300));
+        let (mut random, mut work) = (Random::seeded(), Work::part(1500));
         let mut rounds = 0;
         while work.goes_on() {
             end_a_runtime(1 + rounds % 4, &mut random);
