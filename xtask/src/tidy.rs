@@ -22,7 +22,9 @@ const UNSAFE_CRATES: &[&str] = &["crates/context/", "crates/driver/", "crates/pa
 const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/blocking.rs",
     "crates/fibra/src/call.rs",
-    "crates/fibra/src/cancel.rs",
+    "crates/fibra/src/cancel/mod.rs",
+    "crates/fibra/src/cancel/region.rs",
+    "crates/fibra/src/cancel/stop.rs",
     "crates/fibra/src/context.rs",
     "crates/fibra/src/fs/file.rs",
     "crates/fibra/src/net/handle.rs",
@@ -37,6 +39,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/scheduler/worker/end.rs",
     "crates/fibra/src/scope.rs",
     "crates/fibra/src/spawn.rs",
+    "crates/fibra/src/sync/wait_list.rs",
     "crates/fibra/tests/net_conversions.rs",
 ];
 /// Packages by layer: each may depend on those of the layers before its own.

@@ -13,10 +13,12 @@
 //! before it becomes idle; and a thread that ends while calls are left notifies an idle one, if there is one, in its stead. So calls are
 //! never left to idle threads alone, and when there is no thread the queue is empty.
 
+use crate::cancel;
 use crate::scheduler::core::Core;
 use crate::scheduler::park;
 use crate::scheduler::runtime::{enter_ambient, existing_core};
 use crate::scheduler::task::{Kind, Settings, TaskPtr, new_task};
+use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::Worker;
 use crate::spawn::JoinHandle;
 use fibra_driver::Token;
@@ -153,6 +155,8 @@ where
     if Worker::here().and_then(Worker::current).is_none() {
         return f();
     }
+    // Once begun it is waited for; so this is the moment.
+    cancel::checkpoint();
     run_elsewhere(f, |borrowed| POOL.submit(Call::Borrowed(borrowed)).is_ok())
 }
 
@@ -206,6 +210,7 @@ where
         core: existing_core(),
     };
     if start(borrowed) {
+        park::waits_for(WaitsFor::Blocking, 0);
         // The pool's thread has the address of `slot`; it wakes us when it has written the result and will not touch it again.
         park::park_until_woken();
         if let Some(worker) = Worker::here() {
@@ -227,8 +232,10 @@ impl Call {
     fn make(self) {
         match self {
             Call::Job(task, core) => enter_ambient(core, || {
-                // SAFETY: the call owns a reference, and a job is run once.
-                park::run_as(task, || unsafe { task.run(None) });
+                // SAFETY: the call owns a reference, and a job is run once, or else given up.
+                park::run_as(task, || unsafe {
+                    if task.header().state.is_killed() { task.abandon() } else { task.run(None) }
+                });
                 // SAFETY: the call's reference; the job is nobody's context any more.
                 drop(unsafe { task.into_ref() });
             }),

@@ -4,7 +4,9 @@
 //! on the pool.
 
 use crate::blocking;
+use crate::cancel;
 use crate::scheduler::park;
+use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::{Worker, or_abort};
 use fibra_driver::{Call, Driver, Flight, Start};
 use std::io;
@@ -18,12 +20,17 @@ where
     let Some((worker, token)) = Worker::here().and_then(|worker| Some((worker, worker.token()?))) else {
         return call.call();
     };
+    // Once begun it is waited for; so this is the moment.
+    cancel::checkpoint();
     let flight = Flight::new(token);
     loop {
         // SAFETY: while it is pending this context parks, until it is woken, and a wake-up is exact; the call, which has what it borrows, and the flight stand
         // on its stack. A context that is never resumed keeps that for ever.
         match worker.with_driver(|driver| unsafe { driver.start_call(&mut call, &flight) }) {
-            Some(Start::Pending) => or_abort(park::park_until_woken),
+            Some(Start::Pending) => {
+                park::waits_for(WaitsFor::File, 0);
+                or_abort(park::park_until_woken);
+            }
             Some(Start::Done { result, .. }) => {
                 worker.spend();
                 return result;

@@ -4,6 +4,7 @@ use crate::cancel;
 use crate::scheduler::park;
 use crate::scheduler::state::{Reason, Signal};
 use crate::scheduler::task::{Kind, TaskRef};
+use crate::scheduler::waiting::WaitsFor;
 use std::fmt;
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ impl Eq for Context {}
 ///
 /// Unlike std's it never returns for no reason.
 pub fn park() {
+    park::waits_for(WaitsFor::Unpark, 0);
     match park::park_for_token(None) {
         Reason::Woken | Reason::TimedOut => {}
         Reason::Cancelled => cancel::unwind(),
@@ -84,6 +86,7 @@ pub fn park() {
 
 /// The same for at most `timeout`; the reason tells which it was, [`Reason::Woken`] or [`Reason::TimedOut`].
 pub fn park_timeout(timeout: Duration) -> Reason {
+    park::waits_for(WaitsFor::Unpark, 0);
     match park::park_for_token(crate::time::deadline(timeout)) {
         Reason::Cancelled => cancel::unwind(),
         reason => reason,

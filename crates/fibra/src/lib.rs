@@ -92,7 +92,7 @@
 
 pub mod blocking;
 mod call;
-mod cancel;
+pub mod cancel;
 mod context;
 pub mod fs;
 pub mod net;
@@ -100,15 +100,17 @@ mod scheduler;
 mod scope;
 pub mod signal;
 mod spawn;
+pub mod sync;
 pub mod time;
 
 pub use blocking::spawn_blocking;
-pub use cancel::{Cancelled, Enrolled, Stop};
+pub use cancel::{Cancelled, Elapsed, Enrolled, Stop, deadline, move_on_after, shield, timeout};
 pub use context::{Context, current, park, park_timeout, yield_now};
 pub use scheduler::run_queue::Schedule;
 pub use scheduler::runtime::{Runtime, RuntimeBuilder, current_runtime, run};
 pub use scheduler::settings::DriverKind;
 pub use scheduler::state::Reason;
+pub use scheduler::waiting::WaitsFor;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, JoinHandle, spawn, spawn_after, spawn_local};
 pub use time::{sleep, sleep_until};

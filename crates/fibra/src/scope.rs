@@ -1,10 +1,13 @@
 //! Children that borrow: [`scope`], as std's for threads.
 
 use crate::cancel::{self, Cancelled};
-use crate::scheduler::core::Core;
+use crate::scheduler::core::{Core, Phase};
 use crate::scheduler::park;
 use crate::scheduler::runtime::current_core;
+use crate::scheduler::state::{Reason, Signal};
 use crate::scheduler::sync::{Mutex, MutexGuard};
+use crate::scheduler::task::TaskRef;
+use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::Worker;
 use crate::spawn::{Builder, JoinHandle};
 use fibra_driver::Token;
@@ -31,7 +34,9 @@ use std::thread;
 /// });
 /// ```
 ///
-/// The wait for the children cannot be interrupted, since they borrow.
+/// Since the children borrow, they are always waited for. When the caller is asked to stop while it waits for them (or when `f` is), they are
+/// [cancelled](Scope::cancel), and this unwinds when the last has ended. A child that panics does not disturb the others, unless
+/// [`Scope::cancel_on_failure`] was called.
 ///
 /// # Panics
 /// When `f` does, after the children have ended; and when a child panicked whose handle was not joined. When a child was cut short by the
@@ -43,13 +48,18 @@ where
 {
     let scope = Scope { state: Arc::default(), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    if result.as_ref().is_err_and(|payload| payload.is::<Cancelled>() || scope.state.lock().strict) {
+        scope.cancel();
+    }
     scope.state.wait();
     match result {
         Ok(value) => {
             let failed = scope.state.lock().failed;
             assert!(failed.panicked == 0, "a scoped coroutine panicked");
-            // The caller's runtime is ending as well; it must not take the work for done. (In a destructor that runs because of that, it is told already.)
-            if failed.cancelled > 0 && !thread::panicking() {
+            // When the caller has been asked to stop as well, it must not take the work for done. (In a destructor that runs because of that, it is told
+            // already.) A child that somebody cancelled by its handle is that somebody's business.
+            let ending = || Worker::here().is_some_and(|worker| worker.core.phase() == Phase::Killing);
+            if failed.cancelled > 0 && !thread::panicking() && (cancel::is_requested() || ending()) {
                 cancel::unwind();
             }
             value
@@ -65,12 +75,11 @@ where
     T: Send,
 {
     let state: Arc<ScopeState> = Arc::default();
-    state.enter();
-    // SAFETY: `wait` returns when the coroutine has ended, and its result is taken here; so what it borrows outlives it.
-    let started = unsafe { Builder::new().task(core, Some(Arc::clone(&state)), f) };
+    // SAFETY: `wait_shielded` returns when the coroutine has ended, and its result is taken here; so what it borrows outlives it.
+    let started = unsafe { Builder::new().task(core, Some(Place::new(&state)), f) };
     let (task, handle) = started.unwrap_or_else(|error| panic!("cannot spawn a coroutine: {error}"));
     core.place(task);
-    state.wait();
+    state.wait_shielded();
     handle.join()
 }
 
@@ -82,15 +91,28 @@ pub struct Scope<'scope, 'env: 'scope> {
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// How many children live, and who waits for the last.
-#[derive(Debug, Default)]
+/// Which children live, and who waits for the last.
+#[derive(Default)]
 pub(crate) struct ScopeState(Mutex<Children>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Children {
     living: usize,
     waiting: Option<Token>,
     failed: Failed,
+    /// Whether the children have been cancelled, and those to come are.
+    cancelled: bool,
+    /// Whether the failure of one cancels the others.
+    strict: bool,
+    /// The living ones that have been made, by place.
+    tasks: Vec<Option<TaskRef>>,
+    free: Vec<usize>,
+}
+
+/// A child's place in its scope.
+pub(crate) struct Place {
+    state: Arc<ScopeState>,
+    index: usize,
 }
 
 /// How many children have failed, of those whose payload nobody has taken.
@@ -112,43 +134,126 @@ impl ScopeState {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn enter(&self) {
-        self.lock().living += 1;
-    }
-
-    /// A child was dropped before it ran.
-    pub(crate) fn note_unrun(&self) {
-        self.lock().failed.cancelled += 1;
-    }
-
-    /// A child has ended, and its closure and result are gone or its handle's.
-    pub(crate) fn leave(&self) {
+    /// A child has failed, and its payload was not taken yet.
+    fn note_failure(&self, payload: &(dyn Any + Send)) {
         let mut children = self.lock();
-        children.living -= 1;
-        if children.living > 0 {
-            return;
+        *children.failed.count(payload) += 1;
+        if children.strict && children.failed.panicked > 0 && !children.cancelled {
+            children.cancel();
         }
-        let waiting = children.waiting.take();
+    }
+
+    /// Waits until no child lives. When the caller is asked to stop meanwhile the children are too.
+    fn wait(&self) {
+        if self.begin_to_wait() && park::park(None) != Reason::Woken {
+            self.lock().cancel();
+            park::park_until_woken();
+        }
+    }
+
+    fn wait_shielded(&self) {
+        if self.begin_to_wait() {
+            park::park_until_woken();
+        }
+    }
+
+    /// False when there is nothing to wait for.
+    fn begin_to_wait(&self) -> bool {
+        let mut children = self.lock();
+        if children.living == 0 {
+            return false;
+        }
+        children.waiting = Some(park::token());
+        park::waits_for(WaitsFor::Scope, children.living);
+        true
+    }
+}
+
+impl Children {
+    fn cancel(&mut self) {
+        self.cancelled = true;
+        for task in self.tasks.iter().flatten() {
+            // SAFETY: the list holds a reference.
+            unsafe { park::signal(task.ptr(), Signal::Kill) };
+        }
+    }
+}
+
+impl Place {
+    /// For a child that is about to be made.
+    fn new(state: &Arc<ScopeState>) -> Place {
+        let mut children = state.lock();
+        children.living += 1;
+        let index = children.free.pop().unwrap_or_else(|| {
+            children.tasks.push(None);
+            children.tasks.len() - 1
+        });
+        Place { state: Arc::clone(state), index }
+    }
+
+    /// The child has been made, and will run, or else be abandoned.
+    pub(crate) fn adopt(&self, task: TaskRef) {
+        let mut children = self.state.lock();
+        if children.cancelled {
+            // SAFETY: `task` is a reference.
+            unsafe { park::signal(task.ptr(), Signal::Kill) };
+        }
+        children.tasks[self.index] = Some(task);
+    }
+
+    /// The child was dropped before it ran.
+    pub(crate) fn note_unrun(&self) {
+        self.state.lock().failed.cancelled += 1;
+    }
+
+    /// The child has ended, and its closure and result are gone or its handle's.
+    pub(crate) fn leave(&self) {
+        let mut children = self.state.lock();
+        let task = children.tasks[self.index].take();
+        children.free.push(self.index);
+        children.living -= 1;
+        let waiting = if children.living == 0 { children.waiting.take() } else { None };
         drop(children);
+        // Not the last reference, for the child is not over yet; and not under the lock, either.
+        drop(task);
         if let Some(token) = waiting {
             park::wake(token);
         }
     }
-
-    /// Waits until no child lives.
-    pub(crate) fn wait(&self) {
-        {
-            let mut children = self.lock();
-            if children.living == 0 {
-                return;
-            }
-            children.waiting = Some(park::token());
-        }
-        park::park_until_woken();
-    }
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
+    /// Cancels the children that live, and those that are started from now on: see [`JoinHandle::cancel`].
+    pub fn cancel(&self) {
+        self.state.lock().cancel();
+    }
+
+    /// From now on the first failure, of a child or of the scope's own closure, cancels the children that are left: as a group of tasks that make sense only
+    /// together.
+    ///
+    /// ```
+    /// use std::panic::catch_unwind;
+    /// use std::time::Duration;
+    ///
+    /// fibra::run(|| {
+    ///     let result = catch_unwind(|| {
+    ///         fibra::scope(|scope| {
+    ///             scope.cancel_on_failure();
+    ///             scope.spawn(|| fibra::sleep(Duration::from_secs(3600)));
+    ///             scope.spawn(|| panic!("no use to go on"));
+    ///         })
+    ///     });
+    ///     assert!(result.is_err(), "and it did not take an hour");
+    /// });
+    /// ```
+    pub fn cancel_on_failure(&self) {
+        let mut children = self.state.lock();
+        children.strict = true;
+        if children.failed.panicked > 0 {
+            children.cancel();
+        }
+    }
+
     /// Starts a coroutine that may borrow what lives longer than the scope.
     ///
     /// # Panics
@@ -201,7 +306,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         settings: Builder,
         core: &Core,
         f: F,
-    ) -> io::Result<(crate::scheduler::task::TaskRef, ScopedJoinHandle<'scope, T>)>
+    ) -> io::Result<(TaskRef, ScopedJoinHandle<'scope, T>)>
     where
         F: FnOnce() -> T,
     {
@@ -209,22 +314,14 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let body = move || match catch_unwind(AssertUnwindSafe(f)) {
             Ok(value) => value,
             Err(payload) => {
-                *state.lock().failed.count(&*payload) += 1;
+                state.note_failure(&*payload);
                 resume_unwind(payload)
             }
         };
-        self.state.enter();
         // SAFETY: the caller's contract.
-        match unsafe { settings.task(core, Some(Arc::clone(&self.state)), body) } {
-            Ok((task, handle)) => {
-                let handle = ScopedJoinHandle { handle, state: Arc::clone(&self.state), scope: PhantomData };
-                Ok((task, handle))
-            }
-            Err(error) => {
-                self.state.leave();
-                Err(error)
-            }
-        }
+        let (task, handle) = unsafe { settings.task(core, Some(Place::new(&self.state)), body) }?;
+        let handle = ScopedJoinHandle { handle, state: Arc::clone(&self.state), scope: PhantomData };
+        Ok((task, handle))
     }
 }
 
@@ -235,7 +332,6 @@ impl fmt::Debug for Scope<'_, '_> {
 }
 
 /// The result of a scoped coroutine.
-#[derive(Debug)]
 pub struct ScopedJoinHandle<'scope, T> {
     handle: JoinHandle<T>,
     state: Arc<ScopeState>,
@@ -246,7 +342,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// Waits for the coroutine: see [`JoinHandle::join`].
     ///
     /// # Errors
-    /// The panic's payload.
+    /// The panic's payload; [`Cancelled`](crate::Cancelled) when it was cancelled.
     pub fn join(self) -> thread::Result<T> {
         let result = self.handle.join();
         if let Err(payload) = &result {
@@ -254,6 +350,12 @@ impl<T> ScopedJoinHandle<'_, T> {
             *self.state.lock().failed.count(&**payload) -= 1;
         }
         result
+    }
+}
+
+impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
     }
 }
 

@@ -5,14 +5,14 @@ use crate::context::Context;
 use crate::scheduler::core::Core;
 use crate::scheduler::park;
 use crate::scheduler::runtime::{check_stack_size, current_core};
-use crate::scheduler::state::Reason;
+use crate::scheduler::state::{Reason, Signal};
 use crate::scheduler::task::{Kind, Settings, TaskRef, new_task};
+use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::Worker;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -219,20 +219,22 @@ impl Builder {
     pub(crate) unsafe fn task<F, T>(
         self,
         core: &Core,
-        scope: Option<Arc<crate::scope::ScopeState>>,
+        scope: Option<crate::scope::Place>,
         f: F,
     ) -> io::Result<(TaskRef, JoinHandle<T>)>
     where
         F: FnOnce() -> T,
     {
-        let stack_size = match self.stack_size {
-            None => 0,
-            Some(size) => {
-                check_stack_size(size)?;
-                size as u32
+        let stack_size = self.stack_size.map_or(Ok(0), |size| check_stack_size(size).map(|()| size as u32));
+        let stack_size = match stack_size.and_then(|size| core.check_stacks().map(|()| size)) {
+            Ok(size) => size,
+            Err(error) => {
+                if let Some(place) = scope {
+                    place.leave();
+                }
+                return Err(error);
             }
         };
-        core.check_stacks()?;
         let kind = if self.daemon { Kind::Daemon } else { Kind::Coroutine };
         let settings = Settings { name: self.name, scope, stack_size, kind: Some(kind) };
         // SAFETY: the caller's contract; and of the two references the second is the handle's.
@@ -241,6 +243,7 @@ impl Builder {
             let second = task.ptr().into_ref();
             (task, second)
         };
+        task.header().join_scope(&task);
         let handle = JoinHandle { task: second, result: PhantomData };
         Ok((task, handle))
     }
@@ -269,7 +272,7 @@ impl<T> JoinHandle<T> {
     /// Waits for the coroutine to end and returns its result, or the payload of its panic.
     ///
     /// # Errors
-    /// The panic's payload; [`Cancelled`](crate::Cancelled) when the coroutine was cut short by the end of its runtime.
+    /// The panic's payload; [`Cancelled`](crate::Cancelled) when the coroutine was [cancelled](Self::cancel), or cut short by the end of its runtime.
     ///
     /// # Panics
     /// When the coroutine joins itself.
@@ -303,6 +306,27 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// Asks the coroutine to stop: where it waits, now or next, it unwinds, and then [`join`](Self::join) returns [`Cancelled`](crate::Cancelled) (in the
+    /// box of a panic's payload).
+    ///
+    /// One that has not started never runs: its closure is dropped, on its worker. One that has ended, or ends without waiting again, keeps its
+    /// result. Inside a [`shield`](crate::shield()) the request waits for its end. A job of [`spawn_blocking`](crate::spawn_blocking) stops where it waits by the
+    /// library's means, and is not made if no thread has begun it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// fibra::run(|| {
+    ///     let idle = fibra::spawn(|| fibra::sleep(Duration::from_secs(3600)));
+    ///     idle.cancel();
+    ///     assert!(idle.join().unwrap_err().is::<fibra::Cancelled>());
+    /// });
+    /// ```
+    pub fn cancel(&self) {
+        // SAFETY: the handle holds a reference.
+        unsafe { park::signal(self.task.ptr(), Signal::Kill) };
+    }
+
     /// Whether the coroutine has ended, so that [`join`](Self::join) would not wait.
     pub fn is_finished(&self) -> bool {
         self.task.header().join.is_done()
@@ -330,6 +354,7 @@ impl<T> JoinHandle<T> {
         if join.is_done() || !join.wait(token) {
             return Reason::Woken;
         }
+        park::waits_for(WaitsFor::Join, self.id() as usize);
         let reason = park::park(deadline);
         if reason == Reason::Woken {
             return reason;

@@ -221,7 +221,7 @@ fn a_handle_that_is_forgotten_leaks_its_result_and_no_more() {
 }
 
 #[test]
-fn no_request_to_stop_ends_the_wait_for_children() {
+fn a_request_to_stop_cancels_the_children_and_waits_for_them() {
     on_any_workers(|| {
         let stop = Stop::new();
         let listener = stop.clone();
@@ -231,9 +231,10 @@ fn no_request_to_stop_ends_the_wait_for_children() {
             let result = enrolled.interruptible(|| {
                 scope(|scope| {
                     scope.spawn(|| {
-                        fibra::sleep(Duration::from_millis(30));
+                        fibra::shield(|| fibra::sleep(Duration::from_millis(30)));
                         done = true;
                     });
+                    scope.spawn(|| fibra::sleep(Duration::from_secs(3600)));
                     fibra::sleep(Duration::from_secs(3600));
                 });
             });

@@ -19,11 +19,12 @@
 use crate::cancel;
 use crate::scheduler::park;
 use crate::scheduler::state::Reason;
+use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::{Worker, or_abort};
 use fibra_driver::{Cancel, Direction, Finish, Flight, Operation, Source, Start, Token, op};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// Runs `op`, for at most the time that the socket's settings allow.
@@ -130,8 +131,13 @@ fn on_coroutine<O: Operation>(
         }
         // The clock may be the user's. A panic here would unwind from under the kernel.
         let reason = or_abort(|| {
+            let kind = match op.direction() {
+                Direction::Read => WaitsFor::Receive,
+                Direction::Write => WaitsFor::Send,
+            };
+            park::waits_for(kind, fd.as_raw_fd() as usize);
             if deadline.is_none() {
-                deadline = timeout.and_then(|timeout| worker.core.now().checked_add(timeout));
+                deadline = bounded(timeout).and_then(|timeout| worker.core.now().checked_add(timeout));
             }
             park::park(deadline)
         });
@@ -175,6 +181,15 @@ fn leave<O: Operation>(
     }
 }
 
+/// The time that an operation may take: in a destructor of a cancelled context not for ever.
+#[inline]
+fn bounded(timeout: Option<Duration>) -> Option<Duration> {
+    if cancel::is_unwinding() {
+        return Some(timeout.map_or(cancel::UNWINDING_IO, |timeout| timeout.min(cancel::UNWINDING_IO)));
+    }
+    timeout
+}
+
 /// An OS thread waits in `poll(2)`: it needs no driver.
 fn on_thread<O: Operation>(
     source: &Source,
@@ -182,7 +197,7 @@ fn on_thread<O: Operation>(
     op: &mut O,
     timeout: Option<Duration>,
 ) -> io::Result<O::Output> {
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let deadline = bounded(timeout).and_then(|timeout| Instant::now().checked_add(timeout));
     let mut woken = false;
     loop {
         if source.is_closed() {
@@ -199,13 +214,16 @@ fn on_thread<O: Operation>(
             Direction::Read => PollFlags::IN,
             Direction::Write => PollFlags::OUT,
         };
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let limit = cancel::limit();
+        let until = [deadline, limit].into_iter().flatten().min();
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let left = left.map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
         match rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, flags)], left.as_ref()) {
-            Ok(0) => return Err(timed_out()),
+            Ok(0) if until == deadline => return Err(timed_out()),
+            Ok(0) => cancel::unwind(),
             Ok(_) => {
                 op.woken();
                 woken = true;

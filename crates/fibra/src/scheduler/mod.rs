@@ -8,6 +8,7 @@
 //! | [`task`] | one allocation a context, and who may touch what of it |
 //! | [`park`] | what every waiting primitive calls |
 //! | [`run_queue`] | what runs next |
+//! | [`waiting`] | what a context waits for, for those who look |
 //! | [`worker`] | the loop of one OS thread |
 //! | [`shared`] | what others may touch of a worker |
 //! | [`core`] | what the workers have in common: placing tasks, and the end |
@@ -25,6 +26,7 @@ pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod task;
+pub(crate) mod waiting;
 pub(crate) mod worker;
 
 #[cfg(all(test, loom))]

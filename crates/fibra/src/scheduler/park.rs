@@ -11,8 +11,9 @@
 use super::state::{Mode, Prepare, Reason, Signal, Wake};
 use super::sync::thread_local;
 use super::task::{TaskPtr, TaskRef, new_thread};
+use super::waiting::WaitsFor;
 use super::worker::{Pause, Worker};
-use crate::cancel;
+use crate::cancel::{self, Requests};
 use fibra_driver::Token;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -74,34 +75,34 @@ pub(crate) fn token() -> Token {
     with_current(TaskPtr::token)
 }
 
-/// Which requests to stop end a wait that is begun here and now.
+/// How a wait that is begun here and now may end, besides by what is waited for and its own deadline.
 ///
-/// While the thread unwinds none does: a second unwind out of a destructor would abort the process. Another coroutine of this worker
+/// While the thread unwinds no request ends it: a second unwind out of a destructor would abort the process. Another coroutine of this worker
 /// may be the one that is suspended in mid-unwind, since std counts per thread; so delivery is put off until nobody is, and then the worker makes up
 /// for it ([`Worker::catch_up`]).
-fn cancellable(task: TaskPtr) -> Mode {
+fn cancellable(task: TaskPtr) -> (Mode, Option<Instant>) {
     if std::thread::panicking() {
-        return Mode { put_off: true, ..Mode::default() };
+        return (Mode { put_off: true, ..Mode::default() }, None);
     }
     all_requests(task)
 }
 
-/// The requests to stop that end a wait of a context that does not unwind.
-pub(super) fn all_requests(task: TaskPtr) -> Mode {
-    // SAFETY: the running context is alive, and `armed` is its own.
-    let armed = !unsafe { task.header() }.armed.get().is_null();
-    Mode { cancel: armed, kill: true, ..Mode::default() }
+/// The requests to stop that end a wait of a context that does not unwind, and the limit that its regions set.
+pub(super) fn all_requests(task: TaskPtr) -> (Mode, Option<Instant>) {
+    // SAFETY: the context is this thread's: the running one, or a coroutine of this worker.
+    let Requests { armed, limit, shielded } = unsafe { cancel::requests(task) };
+    (Mode { cancel: armed, kill: !shielded, ..Mode::default() }, limit)
 }
 
 /// Sleeps until the primitive wakes this context, the deadline comes, or it is asked to stop.
 #[inline(always)]
 pub(crate) fn park(deadline: Option<Instant>) -> Reason {
-    with_current(|task| sleep(task, deadline, cancellable(task)))
+    with_current(|task| sleep(task, deadline, false))
 }
 
 /// The same, but neither a request to stop nor the end of the runtime ends it: for waits that borrow memory to others.
 pub(crate) fn park_shielded(deadline: Option<Instant>) -> Reason {
-    with_current(|task| sleep(task, deadline, Mode::default()))
+    with_current(|task| sleep_once(task, deadline, Mode::default()))
 }
 
 /// Sleeps until the wake-up arrives that is known to be on its way.
@@ -112,7 +113,14 @@ pub(crate) fn park_until_woken() {
 
 /// Sleeps until `unpark`, the deadline, or a request to stop.
 pub(crate) fn park_for_token(deadline: Option<Instant>) -> Reason {
-    with_current(|task| sleep(task, deadline, Mode { token: true, ..cancellable(task) }))
+    with_current(|task| sleep(task, deadline, true))
+}
+
+/// Notes what the running context is about to wait for.
+#[inline(always)]
+pub(crate) fn waits_for(kind: WaitsFor, object: usize) {
+    // SAFETY: the running context is alive.
+    with_current(|task| unsafe { task.header() }.waiting.set(kind, object));
 }
 
 /// Runs `f` with `task`, a job, as the context of this OS thread.
@@ -128,34 +136,49 @@ pub(crate) fn run_as(task: TaskPtr, f: impl FnOnce()) {
 }
 
 #[inline(always)]
-fn sleep(task: TaskPtr, deadline: Option<Instant>, mode: Mode) -> Reason {
-    match sleep_once(task, deadline, mode) {
-        Reason::Cancelled => heed(task, deadline, mode.token),
-        reason => reason,
+fn sleep(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Reason {
+    // SAFETY: the running context is alive, and its list of regions is its own.
+    let plain = unsafe { task.header() }.region.get().is_null() && !std::thread::panicking();
+    if plain {
+        sleep_once(task, deadline, Mode { token, kill: true, ..Mode::default() })
+    } else {
+        sleep_in_regions(task, deadline, token)
     }
 }
 
-/// A sleep was ended by a request to stop. Goes on with it when the request was none that the present code listens to: it was meant for a region
+/// Sleeps where regions say what ends it, or where the thread unwinds.
+///
+/// A sleep that was ended by a request, or by the clock, goes on when that was none that the present code listens to: it was meant for a region
 /// that is over, or has not begun.
-#[cold]
-fn heed(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Reason {
+fn sleep_in_regions(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Reason {
     // SAFETY: the running context is alive.
-    let state = &unsafe { task.header() }.state;
+    let header = unsafe { task.header() };
+    // A destructor of a cancelled context that waits for long is worth a line in the log.
+    let mut report = cancel::is_unwinding().then(|| crate::time::deadline(cancel::PATIENCE)).flatten();
     loop {
-        // First forgotten and then looked for: who asks has said so before he signals.
-        state.clear_cancel();
-        // SAFETY: the context is the running one.
-        let asked = unsafe { cancel::is_asked(task) };
-        if asked {
-            // For the next wait, too.
-            let _ = state.wake(Signal::Cancel);
-        }
-        if asked || state.is_killed() {
-            return Reason::Cancelled;
-        }
-        match sleep_once(task, deadline, Mode { token, ..cancellable(task) }) {
-            Reason::Cancelled => {}
-            reason => return reason,
+        let (mode, limit) = cancellable(task);
+        let until = [deadline, limit, report].into_iter().flatten().min();
+        match sleep_once(task, until, Mode { token, ..mode }) {
+            Reason::Woken => return Reason::Woken,
+            Reason::TimedOut if until == deadline => return Reason::TimedOut,
+            Reason::TimedOut if until == limit => return Reason::Cancelled,
+            Reason::TimedOut => {
+                report = None;
+                cancel::report_unwinding(header);
+            }
+            Reason::Cancelled => {
+                // First forgotten and then looked for: who asks has said so before he signals.
+                header.state.clear_cancel();
+                // SAFETY: the context is the running one.
+                let asked = unsafe { cancel::is_asked(task) };
+                if asked {
+                    // For the next wait, too.
+                    let _ = header.state.wake(Signal::Cancel);
+                }
+                if asked || (mode.kill && header.state.is_killed()) {
+                    return Reason::Cancelled;
+                }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! # Who may touch what
 //! * The atomics: anybody who has a counted reference, or a token whose wake-up has not been delivered yet.
-//! * `coroutine`, `yielder`, `slot`, `armed`, `put_off`: the thread of the worker that the task is bound to. A task is bound when it is first
+//! * `coroutine`, `yielder`, `slot`, `region`, `put_off`, `unwinding`: the thread of the worker that the task is bound to. A task is bound when it is first
 //!   resumed and never moves after that.
 //! * `stage`: the worker until the join word says `DONE`; then the handle, or the worker if the handle has been dropped. So neither
 //!   the closure nor the result ever meets a thread that the types do not allow: the *last reference* never drops them.
@@ -26,16 +26,16 @@ use super::join_word::{Finish, JoinWord};
 use super::shared::Shared;
 use super::state::{Signal, State};
 use super::sync::{AtomicU32, Ordering, fence};
+use super::waiting::Waiting;
 use super::worker::Pause;
-use crate::cancel::{Armed, Cancelled};
-use crate::scope::ScopeState;
+use crate::cancel::{Cancelled, Region};
+use crate::scope::Place;
 use fibra_context::{Coroutine, Yielder};
 use fibra_driver::Token;
 use fibra_driver::prefetch::prefetch;
 use std::cell::{Cell as StdCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 use std::thread;
 
@@ -50,8 +50,12 @@ pub(crate) struct Header {
     pub(crate) kind: Kind,
     /// Whether the sleep that has begun last cannot be cancelled only because the thread was unwinding.
     pub(crate) put_off: StdCell<bool>,
-    /// The innermost of the regions around the present code that can be cancelled; null for none.
-    pub(crate) armed: StdCell<*const Armed>,
+    /// Whether the context has begun to unwind because it was cancelled, and no boundary of the library has caught that.
+    pub(crate) unwinding: StdCell<bool>,
+    /// What the last wait was for. Any thread may look.
+    pub(crate) waiting: Waiting,
+    /// The innermost of the regions around the present code that say what ends its waits; null for none.
+    pub(crate) region: StdCell<*const Region>,
     yielder: StdCell<*const Yielder<(), Pause>>,
     pub(crate) coroutine: UnsafeCell<Option<Coroutine<(), Pause, ()>>>,
     /// About where the stack's top was when the coroutine was suspended: a hint for the cache, and no more.
@@ -70,7 +74,7 @@ pub(crate) struct Header {
 #[derive(Default)]
 struct Extra {
     name: Option<Box<str>>,
-    scope: Option<Arc<ScopeState>>,
+    scope: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,7 @@ pub(crate) enum Kind {
     Job,
 }
 
-// SAFETY: the fields that are not thread-safe (`slot`, `armed`, `put_off`, `yielder`, `coroutine`, and the stage behind the header) are touched
+// SAFETY: the fields that are not thread-safe (`slot`, `region`, `put_off`, `unwinding`, `yielder`, `coroutine`, and the stage behind the header) are touched
 // by one thread at a time, as the module's documentation says: the bound worker's, or for the stage the holder of the handle.
 unsafe impl Send for Header {}
 // SAFETY: as above.
@@ -134,7 +138,7 @@ enum Stage<F, T> {
 #[derive(Default)]
 pub(crate) struct Settings {
     pub(crate) name: Option<Box<str>>,
-    pub(crate) scope: Option<Arc<ScopeState>>,
+    pub(crate) scope: Option<Place>,
     pub(crate) stack_size: u32,
     pub(crate) kind: Option<Kind>,
 }
@@ -278,11 +282,20 @@ impl Header {
             kind,
             stack_size,
             slot: StdCell::new(u32::MAX),
-            armed: StdCell::new(ptr::null()),
+            region: StdCell::new(ptr::null()),
             put_off: StdCell::new(false),
+            unwinding: StdCell::new(false),
+            waiting: Waiting::default(),
             yielder: StdCell::new(ptr::null()),
             stack_pointer: StdCell::new(0),
             coroutine: UnsafeCell::new(None),
+        }
+    }
+
+    /// The scope that the task belongs to learns of it: `task`, whose header this is.
+    pub(crate) fn join_scope(&self, task: &TaskRef) {
+        if let Some(place) = self.extra.as_ref().and_then(|extra| extra.scope.as_ref()) {
+            place.adopt(task.clone());
         }
     }
 

@@ -20,7 +20,7 @@ use self::tasks::Tasks;
 use super::core::{Core, Phase};
 use super::run_queue::RunQueue;
 use super::shared::Shared;
-use super::state::{Signal, Wake};
+use super::state::{Mode, Signal, Wake};
 use super::task::TaskPtr;
 use crate::time::timer_wheel::{TimerKey, TimerWheel};
 use fibra_context::{CoroutineResult, Label, StackCache, arena, coroutine};
@@ -384,10 +384,10 @@ impl Worker {
     /// Gives a task that has not started its stack, and binds it to this worker. False when there is no stack, and the task waits for
     /// another to end; or when the runtime is ending, and the task is dropped.
     fn start(&self, task: TaskPtr) -> bool {
-        // What has not started when the runtime ends is dropped, and on a stack like any other: a destructor may park.
-        let dropped = self.killed.get();
+        // What has not started when the runtime ends, or when it is cancelled, is dropped, and on a stack like any other: a destructor may park.
         // SAFETY: the queue's reference, which becomes the task's own.
         let header = unsafe { task.header() };
+        let dropped = self.killed.get() || header.state.is_killed();
         let size = match header.stack_size {
             0 => self.core.stack_size,
             size => size as usize,
@@ -533,9 +533,15 @@ impl Worker {
             // SAFETY: a started task is alive until `bury`, which is this thread's.
             let header = unsafe { task.header() };
             if header.put_off.replace(false) {
-                match header.state.allow(super::park::all_requests(task)) {
-                    Wake::Enqueue => self.push_ready(task),
-                    Wake::Nothing => {}
+                let (mode, limit) = super::park::all_requests(task);
+                let enqueue =
+                    match header.state.allow(Mode { cancel: mode.cancel || limit.is_some(), ..mode }) {
+                        // Its timer does not know of the limit: it looks itself, and sleeps on.
+                        Wake::Nothing if limit.is_some() => header.state.wake(Signal::Cancel),
+                        enqueue => enqueue,
+                    };
+                if enqueue == Wake::Enqueue {
+                    self.push_ready(task);
                 }
             }
         }
@@ -552,13 +558,13 @@ impl Worker {
         }
     }
 
-    /// Spends a driver call on the running coroutine's behalf.
-    #[inline]
     /// Whether calls on files go to a ring.
     pub(crate) fn has_ring(&self) -> bool {
         self.with_driver(Driver::has_ring)
     }
 
+    /// Spends a driver call on the running coroutine's behalf.
+    #[inline]
     pub(crate) fn with_driver<R>(&self, f: impl FnOnce(&mut Driver) -> R) -> R {
         f(&mut self.driver.borrow_mut())
     }

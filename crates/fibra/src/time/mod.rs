@@ -8,6 +8,7 @@ pub use clock::Clock;
 use crate::cancel;
 use crate::scheduler::park;
 use crate::scheduler::state::Reason;
+use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::Worker;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,7 @@ pub fn sleep_until(deadline: Instant) {
 }
 
 fn sleep_by(deadline: Option<Instant>) {
+    park::waits_for(WaitsFor::Time, 0);
     loop {
         match park::park(deadline) {
             // Nobody has our token, so nothing but the clock and a request to stop ends this.

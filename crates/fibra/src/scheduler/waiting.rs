@@ -1,0 +1,111 @@
+//! What a context waits for: noted by each primitive before it parks, so that a listing can say it.
+//!
+//! Two plain stores a wait. Who looks from another thread may see the kind of one wait and the object of another, when the context goes on
+//! meanwhile: a listing is a snapshot that nothing is built upon.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+/// A kind of wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum WaitsFor {
+    /// [`Context::unpark`](crate::Context::unpark).
+    Unpark,
+    /// The time.
+    Time,
+    /// The end of another context.
+    Join,
+    /// The ends of a scope's children.
+    Scope,
+    /// Data or connections that come in; the object is the descriptor.
+    Receive,
+    /// Room for data that goes out, or a connection; the object is the descriptor.
+    Send,
+    /// A call on a file.
+    File,
+    /// A call of the blocking pool.
+    Blocking,
+    /// A [`Mutex`](crate::sync::Mutex).
+    Mutex,
+    /// A [`RwLock`](crate::sync::RwLock), to read.
+    Read,
+    /// A [`RwLock`](crate::sync::RwLock), to write.
+    Write,
+    /// A [`Condvar`](crate::sync::Condvar).
+    Condvar,
+    /// An [`Event`](crate::sync::Event).
+    Event,
+    /// Permits of a [`Semaphore`](crate::sync::Semaphore).
+    Semaphore,
+    /// The others at a [`Barrier`](crate::sync::Barrier).
+    Barrier,
+    /// An item of a queue.
+    Get,
+    /// Room in a queue.
+    Put,
+    /// The end of a queue's tasks.
+    QueueJoin,
+    /// The first of several.
+    Select,
+}
+
+/// All kinds, in order.
+const KINDS: [WaitsFor; 19] = [
+    WaitsFor::Unpark,
+    WaitsFor::Time,
+    WaitsFor::Join,
+    WaitsFor::Scope,
+    WaitsFor::Receive,
+    WaitsFor::Send,
+    WaitsFor::File,
+    WaitsFor::Blocking,
+    WaitsFor::Mutex,
+    WaitsFor::Read,
+    WaitsFor::Write,
+    WaitsFor::Condvar,
+    WaitsFor::Event,
+    WaitsFor::Semaphore,
+    WaitsFor::Barrier,
+    WaitsFor::Get,
+    WaitsFor::Put,
+    WaitsFor::QueueJoin,
+    WaitsFor::Select,
+];
+
+/// What a context's last wait was for.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    kind: AtomicU8,
+    /// An address, a descriptor, the number of a context; 0 for none.
+    object: AtomicUsize,
+}
+
+impl Waiting {
+    #[inline(always)]
+    pub(crate) fn set(&self, kind: WaitsFor, object: usize) {
+        self.kind.store(kind as u8, Ordering::Relaxed);
+        self.object.store(object, Ordering::Relaxed);
+    }
+
+    /// What the last wait is for, and its object.
+    pub(crate) fn get(&self) -> (WaitsFor, usize) {
+        let kind = usize::from(self.kind.load(Ordering::Relaxed));
+        (KINDS[kind], self.object.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_comes_back_as_what_it_was() {
+        let waiting = Waiting::default();
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+            waiting.set(kind, number);
+            assert_eq!(waiting.get(), (kind, number));
+        }
+    }
+}
