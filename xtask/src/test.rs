@@ -37,6 +37,8 @@ enum Work {
     Cargo(Cargo),
     /// With each driver.
     Examples,
+    /// A build that has to fail, and say why.
+    Refused,
 }
 
 /// One call of cargo.
@@ -84,7 +86,7 @@ pub(crate) fn list(quick: bool) {
                     println!("    {name:<20}package {package}, for {needed_by}");
                 }
             }
-            Work::Tidy | Work::Examples => println!("{}", step.name),
+            Work::Tidy | Work::Examples | Work::Refused => println!("{}", step.name),
         }
     }
 }
@@ -123,6 +125,7 @@ fn steps(quick: bool) -> Vec<Step> {
         ),
         step("doc tests", cargo("test --workspace --doc --no-fail-fast", &[])),
         step("examples", Work::Examples),
+        step("panic = \"abort\" is refused", Work::Refused),
         step("documentation", cargo("doc --workspace --no-deps", &[("RUSTDOCFLAGS", "-D warnings")])),
     ]);
     steps.retain(|step| !(quick && step.repeats));
@@ -138,6 +141,7 @@ impl Work {
                 Ok(()) => cargo.run(root, tally),
                 Err(why) => leave_out(cargo.in_words(), &why, tally),
             },
+            Work::Refused => refused(root),
             Work::Examples => {
                 for driver in DRIVERS {
                     match is_there(driver) {
@@ -150,6 +154,19 @@ impl Work {
                 Ok(())
             }
         }
+    }
+}
+
+/// Where panics abort, fibra says that it cannot be.
+fn refused(root: &Path) -> Result<(), String> {
+    let mut command = without_settings(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).as_ref());
+    command.args(["check", "-q", "-p", "fibra", "--config", "profile.dev.panic='abort'"]);
+    let output = command.current_dir(root).output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    match (output.status.success(), said.contains("fibra stops coroutines by unwinding their stacks")) {
+        (false, true) => Ok(()),
+        (true, _) => Err("fibra was built with panic = \"abort\"".into()),
+        (false, false) => Err(format!("the build failed for another reason:\n{said}")),
     }
 }
 
