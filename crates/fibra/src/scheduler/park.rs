@@ -249,17 +249,29 @@ mod futex {
     }
 }
 
-/// Models do not reach the kernel: who waits lets the others go on, and looks again.
+/// Models do not reach the kernel: all who sleep do so on one condition variable, so that a wake-up which is lost is a deadlock, which loom sees.
 #[cfg(loom)]
 mod futex {
     use crate::scheduler::state::State;
+    use loom::sync::{Condvar, Mutex};
+    use std::sync::PoisonError;
     use std::time::Duration;
 
-    pub(super) fn wait(_: &State, _: u32, _: Option<Duration>) {
-        loom::thread::yield_now();
+    loom::lazy_static! {
+        static ref SLEEPERS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
     }
 
-    pub(super) fn wake(_: &State) {}
+    pub(super) fn wait(state: &State, word: u32, _: Option<Duration>) {
+        let guard = SLEEPERS.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.parked() == Some(word) {
+            drop(SLEEPERS.1.wait(guard));
+        }
+    }
+
+    pub(super) fn wake(_: &State) {
+        let _guard = SLEEPERS.0.lock().unwrap_or_else(PoisonError::into_inner);
+        SLEEPERS.1.notify_all();
+    }
 }
 
 /// Wakes the context whose token this is, which the caller has just taken out of a wait queue.

@@ -4,6 +4,9 @@
 //! the list, so no `set` comes between the look and the wait. `set` takes the waiters of that moment out of the list; that they
 //! go on does not depend on the flag, which may be cleared before they run.
 
+#[cfg(all(test, loom))]
+mod models;
+
 use super::wait_list::{Place, WaitLists};
 use crate::cancel;
 use crate::scheduler::state::Reason;
@@ -68,6 +71,11 @@ impl Event {
     #[inline]
     pub fn is_set(&self) -> bool {
         self.set.load(Ordering::Acquire)
+    }
+
+    /// How many contexts wait. A snapshot.
+    pub fn waiting(&self) -> usize {
+        self.waiters.lock().len(0)
     }
 
     /// Waits until the flag is set.

@@ -2,7 +2,11 @@
 //!
 //! None of them knows poisoning: a panic while a lock is held gives it back, as it does when a coroutine is cancelled.
 
+mod barrier;
 mod event;
+mod semaphore;
 pub(crate) mod wait_list;
 
+pub use barrier::{Barrier, BarrierWaitResult, BrokenBarrier};
 pub use event::Event;
+pub use semaphore::{BoundedSemaphore, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TooManyPermits};

@@ -5,16 +5,15 @@
 //! RUSTFLAGS="--cfg loom" cargo test -p fibra --lib --release models
 //! ```
 //!
-//! A context that sleeps waits on a condition variable here, so a wake-up that is lost is a deadlock, which loom reports; one that waits in `park`
-//! itself as an OS thread goes round for ever, and loom reports too many branches. Each model names the mutations of the protocol that it has been seen
-//! to catch.
+//! A context that sleeps waits on a condition variable here, so a wake-up that is lost is a deadlock, which loom reports. Each model names the mutations of the
+//! protocol that it has been seen to catch. The models of locks and queues stand beside these.
 
 mod sleep;
 
 use super::join_word::{Finish, JoinWord};
 use super::state::{Mode, Prepare, Reason, Signal, State, Wake};
 use super::task::{Kind, Settings, TaskPtr, new_task};
-use crate::scope::ScopeState;
+use crate::scope::{self, ScopeState};
 use crate::spawn::JoinHandle;
 use fibra_driver::Token;
 use loom::cell::UnsafeCell;
@@ -510,11 +509,10 @@ fn a_scope_waits_for_its_last_child() {
         let borrowed = Arc::new([Plain::default(), Plain::default()]);
         let children: Vec<_> = (0..2)
             .map(|which| {
-                scope.enter();
-                let (scope, borrowed) = (StdArc::clone(&scope), Arc::clone(&borrowed));
+                let (child, borrowed) = (scope::Place::new(&scope), Arc::clone(&borrowed));
                 thread::spawn(move || {
                     borrowed[which].set(1);
-                    scope.leave();
+                    child.leave();
                 })
             })
             .collect();
