@@ -4,7 +4,7 @@ use fibra::fs::{self, File};
 use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
 use std::cell::Cell;
-use std::io::{self, ErrorKind, IoSliceMut, PipeReader, PipeWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -409,6 +409,68 @@ fn vectored_reads_that_begin_with_empty_buffers_are_no_end_of_file() {
         let mut long = vec![0; 100_000];
         let mut buffers = [IoSliceMut::new(&mut []), IoSliceMut::new(&mut long)];
         assert_ne!(file.read_vectored(&mut buffers).unwrap(), 0);
+    });
+}
+
+#[test]
+fn vectored_reads_and_writes_at_a_place_lose_nothing() {
+    let directory = scratch();
+    let path = directory.path().join("file");
+    let contents = pattern(1_000_000);
+    on_one_worker(|| {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        let mut at = 0;
+        for lengths in [[10, 0, 100_000], [70_000, 10, 10], [0, 65_536, 1], [0, 0, 300_000]].iter().cycle() {
+            let mut rest = &contents[at..];
+            let parts = lengths.map(|length| rest.split_off(..length.min(rest.len())).unwrap());
+            match file.write_vectored_at(&parts.map(IoSlice::new), at as u64).unwrap() {
+                0 => break,
+                count => at += count,
+            }
+        }
+        assert!(std::fs::read(&path).unwrap() == contents);
+        for cold in [false, true] {
+            let mut read = Vec::new();
+            for lengths in
+                [[10, 0, 100_000], [70_000, 10, 10], [0, 65_536, 1], [0, 0, 300_000]].iter().cycle()
+            {
+                if cold {
+                    chill(&path);
+                }
+                let mut buffers = lengths.map(|length| vec![0; length]);
+                let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
+                let mut count = file.read_vectored_at(&mut slices, read.len() as u64).unwrap();
+                if count == 0 {
+                    break;
+                }
+                for buffer in buffers {
+                    let part = count.min(buffer.len());
+                    read.extend_from_slice(&buffer[..part]);
+                    count -= part;
+                }
+            }
+            assert!(read == contents);
+        }
+        assert_eq!((&file).stream_position().unwrap(), 0, "places are not the position");
+        assert_eq!(file.read_vectored_at(&mut [], 0).unwrap(), 0);
+        assert_eq!(file.write_vectored_at(&[], 0).unwrap(), 0);
+    });
+}
+
+#[test]
+fn what_has_no_places_is_not_read_or_written_at_one() {
+    on_one_worker(|| {
+        let (file, mut writer) = pipe();
+        writer.write_all(b"x").unwrap();
+        let error = file.read_vectored_at(&mut [IoSliceMut::new(&mut [0; 4])], 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotSeekable);
+        let writer = File::from(OwnedFd::from(writer));
+        assert_eq!(
+            writer.write_vectored_at(&[IoSlice::new(b"y")], 0).unwrap_err().kind(),
+            ErrorKind::NotSeekable
+        );
+        let invalid = file.read_vectored_at(&mut [IoSliceMut::new(&mut [0; 4])], 1 << 63).unwrap_err();
+        assert_eq!(invalid.kind(), ErrorKind::InvalidInput);
     });
 }
 
