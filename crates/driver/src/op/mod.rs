@@ -11,6 +11,7 @@
 //! connected carry `O_NONBLOCK`, because `accept4(2)` and `connect(2)` have no such flag. A ring waits for those all the same.
 
 mod accept;
+mod close;
 mod connect;
 mod datagram;
 mod message;
@@ -26,6 +27,7 @@ mod unlink;
 mod write;
 
 pub use accept::Accept;
+pub use close::close;
 pub use connect::Connect;
 pub use datagram::{ReceiveFrom, SendTo};
 pub use open::Open;

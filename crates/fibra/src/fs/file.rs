@@ -30,7 +30,7 @@ use std::time::SystemTime;
 /// at a place of their own ([`FileExt`]) are never in each other's way. (A descriptor that was duplicated elsewhere, or inherited, shares the
 /// position without this type knowing: a cached read through one then waits on the worker for a slow read through the other.)
 ///
-/// Dropping it closes the file in place; errors of that are not reported: [`sync_all`](Self::sync_all) first where they matter.
+/// Dropping it closes the file in place, and errors of that are not reported: [`close`](Self::close) reports them, and does not keep the worker.
 pub struct File {
     std: std::fs::File,
     description: Arc<Description>,
@@ -74,6 +74,20 @@ impl File {
     /// The file as std's.
     pub fn into_std(self) -> std::fs::File {
         self.std
+    }
+
+    /// Closes the file, where that may block, and says what came of it. The descriptor is gone, whatever the answer.
+    ///
+    /// It is what dropping the file does, but for two things: errors are reported, which some file systems have for the last close (a network file system that
+    /// writes back then, a quota that is found exceeded); and where releasing the file takes long, as that of a large one without a name does, the worker goes on
+    /// with others. When this returns the file's locks are free, unless a clone has them. It says nothing of whether the data is on the disk:
+    /// [`sync_all`](Self::sync_all) does.
+    ///
+    /// # Errors
+    /// What `close(2)` says.
+    pub fn close(self) -> io::Result<()> {
+        let fd = OwnedFd::from(self.std);
+        run(|| op::close(fd))
     }
 
     /// Waits until the file's data and metadata are on the disk.
