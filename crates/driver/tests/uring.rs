@@ -1514,12 +1514,47 @@ fn files_are_opened_written_read_and_synced() {
         maker.make(op::Sync::all(fd)).unwrap();
         maker.make(op::Sync::data(fd)).unwrap();
 
+        // Buffers one after the other, more than the kernel takes at once, none at all.
+        let slices = |buffers: &[&'static [u8]]| -> &'static [IoSlice<'static>] {
+            buffers.iter().map(|buffer| IoSlice::new(buffer)).collect::<Vec<_>>().leak()
+        };
+        let rooms = |rooms: &[Room]| -> &'static mut [IoSliceMut<'static>] {
+            rooms.iter().map(|room| IoSliceMut::new(room.lend())).collect::<Vec<_>>().leak()
+        };
+        let write = op::WriteVectoredAt::new(fd, slices(&[b"general", b"", b" Kenobi"]), 6).unwrap();
+        assert_eq!(maker.make(write).unwrap(), 14);
+        assert_eq!(std::fs::read(&path).unwrap(), b"hello\0general Kenobi");
+        let parts = [Room::new(3), Room::new(0), Room::new(20)];
+        for (offset, count, texts) in
+            [(0, 20, ["hel", "lo\0general Kenobi\0\0\0"]), (15, 5, ["eno", "bi\0general Kenobi\0\0\0"])]
+        {
+            let read = maker.make(op::ReadVectoredAt::new(fd, rooms(&parts), offset).unwrap());
+            assert_eq!(read.unwrap(), count);
+            assert_eq!([parts[0].bytes(), parts[2].bytes()], texts.map(|text| text.as_bytes().to_vec()));
+        }
+        assert_eq!(maker.make(op::ReadVectoredAt::new(fd, rooms(&parts), 20).unwrap()).unwrap(), 0);
+        assert_eq!(maker.make(op::ReadVectoredAt::new(fd, rooms(&[]), 0).unwrap()).unwrap(), 0);
+        assert_eq!(maker.make(op::WriteVectoredAt::new(fd, slices(&[]), 0).unwrap()).unwrap(), 0);
+        let many = maker.make(op::WriteVectoredAt::new(fd, slices(&[b"ab".as_slice(); 1500]), 0).unwrap());
+        assert_eq!(many.unwrap(), 2048);
+        let singles = [(); 1500].map(|()| Room::new(1));
+        assert_eq!(maker.make(op::ReadVectoredAt::new(fd, rooms(&singles), 0).unwrap()).unwrap(), 1024);
+        assert_eq!((singles[1022].bytes(), singles[1024].bytes()), (b"a".to_vec(), vec![0]));
+        rustix::fs::ftruncate(fd, 12).unwrap();
+
         // Enough for a thread of the kernel.
         let long: &'static [u8] = (0..1_u32 << 20).map(|at| (at % 251) as u8).collect::<Vec<_>>().leak();
         assert_eq!(maker.make(op::WriteAt::new(fd, long, 3).unwrap()).unwrap(), long.len());
         let buffer = Room::new(long.len());
         assert_eq!(maker.make(op::ReadAt::new(fd, buffer.lend(), 3).unwrap()).unwrap(), long.len());
         assert!(buffer.bytes() == long);
+        let halves = long.split_at(long.len() / 2);
+        let write = op::WriteVectoredAt::new(fd, slices(&[halves.1, halves.0]), 3).unwrap();
+        assert_eq!(maker.make(write).unwrap(), long.len());
+        let parts = [halves.1, halves.0].map(|half| Room::new(half.len()));
+        let read = maker.make(op::ReadVectoredAt::new(fd, rooms(&parts), 3).unwrap());
+        assert_eq!(read.unwrap(), long.len());
+        assert!(parts[0].bytes() == halves.1 && parts[1].bytes() == halves.0);
 
         let appending = lend(open(maker, OFlags::WRONLY | OFlags::APPEND).unwrap());
         assert_eq!(maker.make(op::WriteAt::new(appending, b"end", 0).unwrap()).unwrap(), 3);
@@ -1527,6 +1562,8 @@ fn files_are_opened_written_read_and_synced() {
         assert_eq!(code(maker.make(op::ReadAt::new(appending, room(8), 0).unwrap())), libc::EBADF);
         let reading = lend(open(maker, OFlags::RDONLY).unwrap());
         assert_eq!(code(maker.make(op::WriteAt::new(reading, b"x", 0).unwrap())), libc::EBADF);
+        let write = op::WriteVectoredAt::new(reading, slices(&[b"x"]), 0).unwrap();
+        assert_eq!(code(maker.make(write)), libc::EBADF);
         let emptied = open(maker, OFlags::WRONLY | OFlags::TRUNC).unwrap();
         assert_eq!(rustix::fs::fstat(&emptied).unwrap().st_size, 0);
     });
@@ -1578,6 +1615,8 @@ fn what_no_call_can_mean_is_refused() {
     for offset in [1 << 63, u64::MAX] {
         assert!(op::ReadAt::new(file.as_fd(), &mut [0; 8], offset).is_err_and(invalid));
         assert!(op::WriteAt::new(file.as_fd(), b"x", offset).is_err_and(invalid));
+        assert!(op::ReadVectoredAt::new(file.as_fd(), &mut [], offset).is_err_and(invalid));
+        assert!(op::WriteVectoredAt::new(file.as_fd(), &[], offset).is_err_and(invalid));
     }
 }
 

@@ -4,8 +4,8 @@ use fibra::fs::{self, File};
 use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
 use std::cell::Cell;
-use std::io::{self, ErrorKind, IoSliceMut, PipeReader, PipeWriter, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::rc::Rc;
@@ -409,6 +409,128 @@ fn vectored_reads_that_begin_with_empty_buffers_are_no_end_of_file() {
         let mut long = vec![0; 100_000];
         let mut buffers = [IoSliceMut::new(&mut []), IoSliceMut::new(&mut long)];
         assert_ne!(file.read_vectored(&mut buffers).unwrap(), 0);
+    });
+}
+
+#[test]
+fn vectored_reads_and_writes_at_a_place_lose_nothing() {
+    let directory = scratch();
+    let path = directory.path().join("file");
+    let contents = pattern(1_000_000);
+    on_one_worker(|| {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        let mut at = 0;
+        for lengths in [[10, 0, 100_000], [70_000, 10, 10], [0, 65_536, 1], [0, 0, 300_000]].iter().cycle() {
+            let mut rest = &contents[at..];
+            let parts = lengths.map(|length| rest.split_off(..length.min(rest.len())).unwrap());
+            match file.write_vectored_at(&parts.map(IoSlice::new), at as u64).unwrap() {
+                0 => break,
+                count => at += count,
+            }
+        }
+        assert!(std::fs::read(&path).unwrap() == contents);
+        for cold in [false, true] {
+            let mut read = Vec::new();
+            for lengths in
+                [[10, 0, 100_000], [70_000, 10, 10], [0, 65_536, 1], [0, 0, 300_000]].iter().cycle()
+            {
+                if cold {
+                    chill(&path);
+                }
+                let mut buffers = lengths.map(|length| vec![0; length]);
+                let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
+                let mut count = file.read_vectored_at(&mut slices, read.len() as u64).unwrap();
+                if count == 0 {
+                    break;
+                }
+                for buffer in buffers {
+                    let part = count.min(buffer.len());
+                    read.extend_from_slice(&buffer[..part]);
+                    count -= part;
+                }
+            }
+            assert!(read == contents);
+        }
+        assert_eq!((&file).stream_position().unwrap(), 0, "places are not the position");
+        assert_eq!(file.read_vectored_at(&mut [], 0).unwrap(), 0);
+        assert_eq!(file.write_vectored_at(&[], 0).unwrap(), 0);
+    });
+}
+
+#[test]
+fn closing_a_file_frees_its_lock_and_its_number() {
+    let directory = scratch();
+    let path = directory.path().join("file");
+    on_one_worker(|| {
+        for _ in 0..100 {
+            let [one, other] = [(); 2].map(|()| File::create(&path).unwrap());
+            one.lock().unwrap();
+            one.close().unwrap();
+            other.try_lock().expect("the file has been released");
+        }
+        // A clone keeps the file.
+        let file = File::create(&path).unwrap();
+        file.lock().unwrap();
+        let clone = file.try_clone().unwrap();
+        file.close().unwrap();
+        let other = File::open(&path).unwrap();
+        assert!(other.try_lock().is_err());
+        clone.close().unwrap();
+        other.try_lock().unwrap();
+        // The other end hears of it.
+        let (reader, mut writer) = pipe();
+        reader.close().unwrap();
+        assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+    let file = File::open(&path).unwrap();
+    let number = file.as_raw_fd();
+    file.close().expect("a thread closes in place");
+    let link = std::fs::read_link(format!("/proc/self/fd/{number}"));
+    assert!(link.is_err() || link.unwrap() != path);
+}
+
+#[test]
+fn a_close_that_takes_long_lets_others_run() {
+    on_one_worker(|| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut full = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut peer = fibra::net::TcpStream::from(listener.accept().unwrap().0);
+        full.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while let Ok(count) = full.write(&[0; 1 << 16]) {
+            sent += count;
+        }
+        // Such a close waits until the other end has got everything.
+        rustix::net::sockopt::set_socket_linger(&full, Some(Duration::from_secs(20))).unwrap();
+        let read = Rc::new(Cell::new(0));
+        let reads = Rc::clone(&read);
+        let reading = fibra::spawn_local(move || {
+            let mut buffer = vec![0; 1 << 16];
+            while let count @ 1.. = peer.read(&mut buffer).unwrap() {
+                reads.set(reads.get() + count);
+            }
+        });
+        File::from(OwnedFd::from(full)).close().unwrap();
+        assert_ne!(read.get(), 0, "the worker was kept");
+        reading.join().unwrap();
+        assert_eq!(read.get(), sent);
+    });
+}
+
+#[test]
+fn what_has_no_places_is_not_read_or_written_at_one() {
+    on_one_worker(|| {
+        let (file, mut writer) = pipe();
+        writer.write_all(b"x").unwrap();
+        let error = file.read_vectored_at(&mut [IoSliceMut::new(&mut [0; 4])], 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotSeekable);
+        let writer = File::from(OwnedFd::from(writer));
+        assert_eq!(
+            writer.write_vectored_at(&[IoSlice::new(b"y")], 0).unwrap_err().kind(),
+            ErrorKind::NotSeekable
+        );
+        let invalid = file.read_vectored_at(&mut [IoSliceMut::new(&mut [0; 4])], 1 << 63).unwrap_err();
+        assert_eq!(invalid.kind(), ErrorKind::InvalidInput);
     });
 }
 

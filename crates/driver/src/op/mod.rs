@@ -11,6 +11,7 @@
 //! connected carry `O_NONBLOCK`, because `accept4(2)` and `connect(2)` have no such flag. A ring waits for those all the same.
 
 mod accept;
+mod close;
 mod connect;
 mod datagram;
 mod message;
@@ -26,18 +27,19 @@ mod unlink;
 mod write;
 
 pub use accept::Accept;
+pub use close::close;
 pub use connect::Connect;
 pub use datagram::{ReceiveFrom, SendTo};
 pub use open::Open;
 pub use poll::Poll;
-pub use read::ReadAt;
+pub use read::{ReadAt, ReadVectoredAt};
 pub use receive::{Receive, ReceiveVectored};
 pub use rename::Rename;
 pub use send::{Send, SendVectored};
 pub use statx::Statx;
 pub use sync::Sync;
 pub use unlink::Unlink;
-pub use write::WriteAt;
+pub use write::{WriteAt, WriteVectoredAt};
 
 use crate::Direction;
 use io_uring::opcode;
@@ -179,6 +181,9 @@ pub(crate) fn poll_entry(fd: BorrowedFd<'_>, direction: Direction) -> Entry {
 fn length(buffer: &[u8]) -> u32 {
     u32::try_from(buffer.len()).unwrap_or(u32::MAX)
 }
+
+/// The kernel's `UIO_MAXIOV`: with more slices than that a call fails.
+const MAX_SLICES: usize = 1024;
 
 /// From this length on the bytes of a file are copied by a thread of the kernel, and not by the worker that submits: that many take ten to twenty microseconds.
 const ASYNC_FROM: usize = 128 * 1024;

@@ -1,7 +1,7 @@
 //! Receive from a connected socket: `recv(2)`, `recvmsg(2)`.
 
 use super::message::Message;
-use super::{Attempt, Hints, Operation, length, uninterrupted};
+use super::{Attempt, Hints, MAX_SLICES, Operation, length, uninterrupted};
 use crate::Direction;
 use io_uring::opcode;
 use io_uring::squeue::Entry;
@@ -110,7 +110,7 @@ impl<'a, 'b> ReceiveVectored<'a, 'b> {
 
     /// As many as the kernel takes at once.
     fn taken(&mut self) -> &mut [IoSliceMut<'b>] {
-        let limit = self.buffers.len().min(super::send::MAX_SLICES);
+        let limit = self.buffers.len().min(MAX_SLICES);
         &mut self.buffers[..limit]
     }
 }
@@ -128,7 +128,7 @@ unsafe impl Operation for ReceiveVectored<'_, '_> {
     }
 
     fn entry(&mut self, fd: BorrowedFd<'_>, hints: Hints) -> Option<Entry> {
-        let limit = self.buffers.len().min(super::send::MAX_SLICES);
+        let limit = self.buffers.len().min(MAX_SLICES);
         let message = self.message.receive(&mut self.buffers[..limit]);
         Some(opcode::RecvMsg::new(Fd(fd.as_raw_fd()), message).ioprio(hints.ioprio()).build())
     }

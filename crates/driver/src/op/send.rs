@@ -1,7 +1,7 @@
 //! Send on a connected socket: `send(2)`, `sendmsg(2)`, never raising SIGPIPE.
 
 use super::message::Message;
-use super::{Attempt, Hints, Operation, length, uninterrupted};
+use super::{Attempt, Hints, MAX_SLICES, Operation, length, uninterrupted};
 use crate::Direction;
 use io_uring::opcode;
 use io_uring::squeue::Entry;
@@ -9,9 +9,6 @@ use io_uring::types::Fd;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd};
-
-/// The kernel's `UIO_MAXIOV`: with more slices than that a call fails.
-pub(super) const MAX_SLICES: usize = 1024;
 
 /// Sends from one buffer; the output is how many bytes were taken.
 #[derive(Debug)]

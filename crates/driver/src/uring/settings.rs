@@ -276,6 +276,7 @@ fn check_operations(ring: &IoUring) -> io::Result<()> {
         ("openat", opcode::OpenAt::CODE),
         ("poll_add", opcode::PollAdd::CODE),
         ("read", opcode::Read::CODE),
+        ("readv", opcode::Readv::CODE),
         ("recv", opcode::Recv::CODE),
         ("recvmsg", opcode::RecvMsg::CODE),
         ("renameat", opcode::RenameAt::CODE),
@@ -284,6 +285,7 @@ fn check_operations(ring: &IoUring) -> io::Result<()> {
         ("statx", opcode::Statx::CODE),
         ("unlinkat", opcode::UnlinkAt::CODE),
         ("write", opcode::Write::CODE),
+        ("writev", opcode::Writev::CODE),
     ];
     match needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
         None => Ok(()),

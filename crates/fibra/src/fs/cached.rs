@@ -84,7 +84,7 @@ impl Description {
     pub(super) fn read_cached_at(
         &self,
         file: &std::fs::File,
-        buffer: &mut [u8],
+        buffers: &mut [IoSliceMut<'_>],
         offset: u64,
     ) -> Option<usize> {
         let misses = self.misses.load(Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Description {
             self.misses.store(misses - 1, Ordering::Relaxed);
             return None;
         }
-        let read = self.read_cached(file, &mut [IoSliceMut::new(at_once(buffer))], Some(offset));
+        let read = self.read_cached(file, buffers, Some(offset));
         if read.is_none() && Worker::here().is_some_and(Worker::has_ring) {
             self.misses.store(MISSES, Ordering::Relaxed);
         }

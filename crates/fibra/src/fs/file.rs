@@ -4,7 +4,7 @@ use super::OpenOptions;
 use super::cached::{self, Description};
 use crate::blocking::{run, run_apart};
 use crate::call;
-use fibra_driver::op;
+use fibra_driver::{Call, op};
 use std::fmt;
 use std::fs::{FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
@@ -30,7 +30,7 @@ use std::time::SystemTime;
 /// at a place of their own ([`FileExt`]) are never in each other's way. (A descriptor that was duplicated elsewhere, or inherited, shares the
 /// position without this type knowing: a cached read through one then waits on the worker for a slow read through the other.)
 ///
-/// Dropping it closes the file in place; errors of that are not reported: [`sync_all`](Self::sync_all) first where they matter.
+/// Dropping it closes the file in place, and errors of that are not reported: [`close`](Self::close) reports them, and does not keep the worker.
 pub struct File {
     std: std::fs::File,
     description: Arc<Description>,
@@ -76,6 +76,20 @@ impl File {
         self.std
     }
 
+    /// Closes the file, where that may block, and says what came of it. The descriptor is gone, whatever the answer.
+    ///
+    /// It is what dropping the file does, but for two things: errors are reported, which some file systems have for the last close (a network file system that
+    /// writes back then, a quota that is found exceeded); and where releasing the file takes long, as that of a large one without a name does, the worker goes on
+    /// with others. When this returns the file's locks are free, unless a clone has them. It says nothing of whether the data is on the disk:
+    /// [`sync_all`](Self::sync_all) does.
+    ///
+    /// # Errors
+    /// What `close(2)` says.
+    pub fn close(self) -> io::Result<()> {
+        let fd = OwnedFd::from(self.std);
+        run(|| op::close(fd))
+    }
+
     /// Waits until the file's data and metadata are on the disk.
     ///
     /// # Errors
@@ -90,6 +104,52 @@ impl File {
     /// As [`sync_all`](Self::sync_all).
     pub fn sync_data(&self) -> io::Result<()> {
         call::make(op::Sync::data(self.std.as_fd()))
+    }
+
+    /// Reads at a place of its own into several buffers, one after the other, as std's `FileExt::read_vectored_at`, which is unstable there.
+    ///
+    /// ```
+    /// use fibra::fs::File;
+    /// use std::io::{IoSlice, IoSliceMut};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("fibra-doc-vectored-{}", std::process::id()));
+    /// fibra::run(|| {
+    ///     let file = File::options().read(true).write(true).create(true).open(&path)?;
+    ///     file.write_vectored_at(&[IoSlice::new(b"head"), IoSlice::new(b"body")], 100)?;
+    ///     let (mut head, mut body) = ([0; 4], [0; 4]);
+    ///     let count = file.read_vectored_at(&mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)], 100)?;
+    ///     assert_eq!((count, &head, &body), (8, b"head", b"body"));
+    ///     std::fs::remove_file(&path)
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As a read at a place: the file is not open for reading, or has no places.
+    pub fn read_vectored_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        // With nothing but empty ones at hand the answer would look like the end of the file.
+        let empty = buffers.iter().take_while(|buffer| buffer.is_empty()).count();
+        let buffers = &mut buffers[empty..];
+        let cached = match (cached::all_at_once(buffers), buffers.first_mut()) {
+            (_, None) => return self.read_at(&mut [], offset),
+            (0, Some(first)) => {
+                let at_once = &mut [IoSliceMut::new(cached::at_once(first))];
+                self.description.read_cached_at(&self.std, at_once, offset)
+            }
+            (whole, _) => self.description.read_cached_at(&self.std, &mut buffers[..whole], offset),
+        };
+        match cached {
+            Some(read) => Ok(read),
+            None => self.at_place(op::ReadVectoredAt::new(self.std.as_fd(), buffers, offset)?),
+        }
+    }
+
+    /// Writes several buffers at a place of its own, one after the other, as std's `FileExt::write_vectored_at`, which is unstable there.
+    ///
+    /// # Errors
+    /// As a write at a place: the file is not open for writing, or has no places.
+    pub fn write_vectored_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.at_place(op::WriteVectoredAt::new(self.std.as_fd(), buffers, offset)?)
     }
 
     /// Cuts the file, or extends it with zeroes, to `size` bytes.
@@ -190,6 +250,11 @@ impl File {
     /// As std's.
     pub fn unlock(&self) -> io::Result<()> {
         run(|| self.std.unlock())
+    }
+
+    /// Makes a call at a place of its own: by a ring, if the file has places.
+    fn at_place<C: Call<Output = usize> + Send>(&self, mut call: C) -> io::Result<usize> {
+        if self.description.has_places(&self.std) { call::make(call) } else { run(|| call.call()) }
     }
 
     /// Makes a call that uses the file's position, where it may block.
@@ -331,7 +396,8 @@ impl Seek for File {
 
 impl FileExt for File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self.description.read_cached_at(&self.std, buffer, offset) {
+        let at_once = &mut [IoSliceMut::new(cached::at_once(buffer))];
+        match self.description.read_cached_at(&self.std, at_once, offset) {
             Some(read) => Ok(read),
             None if self.description.has_places(&self.std) => {
                 call::make(op::ReadAt::new(self.std.as_fd(), buffer, offset)?)

@@ -31,7 +31,7 @@
 //!
 //! # What may still block
 //! * Dropping a [`File`] closes its descriptor in place. On a local file system that is quick, unless it was the last name of a
-//!   large file; network file systems may write back first. `fibra::spawn_blocking(move || drop(file))` takes it elsewhere.
+//!   large file; network file systems may write back first. [`File::close`] takes it elsewhere, and reports errors.
 //! * The methods of [`std::path::Path`] (`exists`, `metadata`, …) are std's and block the worker: use [`exists`] and [`metadata`].
 //! * A call that waits for somebody else (opening a named pipe, reading from a terminal) holds a thread of the pool for as long as that
 //!   takes. [`File::lock`] does not: it waits on a thread of its own.

@@ -26,8 +26,24 @@ pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> 
             Err(payload) => resume_unwind(payload),
             Ok(_) => unreachable!("a test that ends says so"),
         },
-        Err(RecvTimeoutError::Timeout) => panic!("hangs: not over after {limit:?}"),
+        Err(RecvTimeoutError::Timeout) => {
+            let threads = threads();
+            panic!(
+                "hangs: not over after {limit:?}; its threads, and where in the kernel each waits:\n{threads}"
+            )
+        }
     }
+}
+
+/// The threads of this process: number, name, the kernel's function in which it sleeps, the system call and its arguments.
+fn threads() -> String {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return String::new() };
+    let lines = tasks.flatten().map(|task| {
+        let of = |what| std::fs::read_to_string(task.path().join(what)).unwrap_or_default();
+        let [name, place, call] = ["comm", "wchan", "syscall"].map(of);
+        format!("{} {} {} {}\n", task.file_name().display(), name.trim(), place.trim(), call.trim())
+    });
+    lines.collect()
 }
 
 /// Runs `test` as the main coroutine of a runtime with so many workers.
