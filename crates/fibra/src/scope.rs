@@ -144,7 +144,7 @@ impl ScopeState {
     }
 
     /// Waits until no child lives. When the caller is asked to stop meanwhile the children are too.
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         if self.begin_to_wait() && park::park(None) != Reason::Woken {
             self.lock().cancel();
             park::park_until_woken();
@@ -181,7 +181,7 @@ impl Children {
 
 impl Place {
     /// For a child that is about to be made.
-    fn new(state: &Arc<ScopeState>) -> Place {
+    pub(crate) fn new(state: &Arc<ScopeState>) -> Place {
         let mut children = state.lock();
         children.living += 1;
         let index = children.free.pop().unwrap_or_else(|| {
