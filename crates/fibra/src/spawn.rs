@@ -3,6 +3,7 @@
 use crate::cancel;
 use crate::context::Context;
 use crate::scheduler::core::Core;
+use crate::scheduler::join_word::Detach;
 use crate::scheduler::park;
 use crate::scheduler::runtime::{check_stack_size, current_core};
 use crate::scheduler::state::{Reason, Signal};
@@ -13,6 +14,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -296,7 +298,22 @@ impl<T> JoinHandle<T> {
     /// # Panics
     /// When the coroutine joins itself.
     pub fn join_timeout(self, timeout: Duration) -> Result<thread::Result<T>, JoinHandle<T>> {
-        match self.wait(crate::time::deadline(timeout)) {
+        self.join_until(crate::time::deadline(timeout))
+    }
+
+    /// Waits until `deadline` at most.
+    ///
+    /// # Errors
+    /// As [`join_timeout`](Self::join_timeout).
+    ///
+    /// # Panics
+    /// When the coroutine joins itself.
+    pub fn join_deadline(self, deadline: Instant) -> Result<thread::Result<T>, JoinHandle<T>> {
+        self.join_until(Some(deadline))
+    }
+
+    pub(crate) fn join_until(self, deadline: Option<Instant>) -> Result<thread::Result<T>, JoinHandle<T>> {
+        match self.wait(deadline) {
             Reason::Woken => Ok(self.take()),
             Reason::TimedOut => Err(self),
             Reason::Cancelled => {
@@ -325,6 +342,11 @@ impl<T> JoinHandle<T> {
     pub fn cancel(&self) {
         // SAFETY: the handle holds a reference.
         unsafe { park::signal(self.task.ptr(), Signal::Kill) };
+    }
+
+    /// The task, for those who watch it.
+    pub(crate) fn task(&self) -> &TaskRef {
+        &self.task
     }
 
     /// Whether the coroutine has ended, so that [`join`](Self::join) would not wait.
@@ -374,14 +396,26 @@ impl<T> JoinHandle<T> {
         // SAFETY: the task has ended; this is its handle, which is used up; and `T` is what it returns.
         unsafe { task.take_result() }
     }
+
+    /// The result, if the task has ended, which the handle then has no more.
+    pub(crate) fn poll_result(&mut self, waker: &Waker) -> Poll<thread::Result<T>> {
+        let header = self.task.header();
+        if !header.join.is_done() && header.watch_by(waker) {
+            return Poll::Pending;
+        }
+        // SAFETY: the task has ended; this is its handle; and `T` is what it returns.
+        Poll::Ready(unsafe { self.task.take_result() })
+    }
 }
 
 impl<T> Drop for JoinHandle<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.task.header().join.detach() {
+        match self.task.header().join.detach() {
+            Detach::Nothing => {}
+            Detach::Watched => self.task.header().forget_waker(),
             // SAFETY: the task has ended, and this is its handle, whose last act this is.
-            unsafe { self.task.discard_result() }
+            Detach::Drop => unsafe { self.task.discard_result() },
         }
     }
 }

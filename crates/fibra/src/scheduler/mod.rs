@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`state`] | the parking word: sleeping meets waking |
 //! | [`join_word`] | ending meets joining |
+//! | [`watchers`] | who else is told of the end |
 //! | [`mailbox`] | other threads meet a worker that may be asleep |
 //! | [`task`] | one allocation a context, and who may touch what of it |
 //! | [`park`] | what every waiting primitive calls |
@@ -27,6 +28,7 @@ pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod task;
 pub(crate) mod waiting;
+pub(crate) mod watchers;
 pub(crate) mod worker;
 
 #[cfg(all(test, loom))]

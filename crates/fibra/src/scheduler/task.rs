@@ -14,6 +14,7 @@
 //!   resumed and never moves after that.
 //! * `stage`: the worker until the join word says `DONE`; then the handle, or the worker if the handle has been dropped. So neither
 //!   the closure nor the result ever meets a thread that the types do not allow: the *last reference* never drops them.
+//! * `outcome`: the worker until the join word says `DONE`; then anybody may read it, and nobody writes.
 //!
 //! # References
 //! A started task holds one reference to itself, given back when it has ended. A queue holds one for a task that has not started, none
@@ -22,13 +23,14 @@
 //!
 //! OS threads have a header too, without a coroutine: that is what makes every primitive work for both.
 
-use super::join_word::{Finish, JoinWord};
+use super::join_word::{Finish, Handle, JoinWord};
 use super::shared::Shared;
 use super::state::{Signal, State};
 use super::sync::{AtomicU32, Ordering, fence};
 use super::waiting::Waiting;
+use super::watchers::{Callback, List, Outcome, WatchKey, Watchers};
 use super::worker::Pause;
-use crate::cancel::{Cancelled, Region};
+use crate::cancel::{self, Cancelled, Region};
 use crate::scope::Place;
 use fibra_context::{Coroutine, Yielder};
 use fibra_driver::Token;
@@ -37,6 +39,7 @@ use std::cell::{Cell as StdCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU64};
+use std::task::Waker;
 use std::thread;
 
 /// What is common to all tasks, whatever they run. What parking and resuming touch stands first, in as few cache lines as can be:
@@ -48,6 +51,8 @@ pub(crate) struct Header {
     /// The worker that the task is bound to; null before it has started, and for OS threads.
     pub(crate) worker: AtomicPtr<Shared>,
     pub(crate) kind: Kind,
+    /// How the task has ended, once it has.
+    outcome: StdCell<Outcome>,
     /// Whether the sleep that has begun last cannot be cancelled only because the thread was unwinding.
     pub(crate) put_off: StdCell<bool>,
     /// Whether the context has begun to unwind because it was cancelled, and no boundary of the library has caught that.
@@ -68,6 +73,8 @@ pub(crate) struct Header {
     pub(crate) stack_size: u32,
     /// The place in the worker's list of started tasks.
     pub(crate) slot: StdCell<u32>,
+    /// Who is told of the end, besides the handle.
+    watchers: Watchers,
 }
 
 /// What only some tasks have.
@@ -89,7 +96,7 @@ pub(crate) enum Kind {
     Job,
 }
 
-// SAFETY: the fields that are not thread-safe (`slot`, `region`, `put_off`, `unwinding`, `yielder`, `coroutine`, and the stage behind the header) are touched
+// SAFETY: the fields that are not thread-safe (`slot`, `region`, `put_off`, `unwinding`, `yielder`, `coroutine`, `outcome`, and the stage behind the header) are touched
 // by one thread at a time, as the module's documentation says: the bound worker's, or for the stage the holder of the handle.
 unsafe impl Send for Header {}
 // SAFETY: as above.
@@ -192,6 +199,11 @@ where
             unreachable!("a task is started once")
         };
         let result = catch_unwind(AssertUnwindSafe(body));
+        if let Err(payload) = &result {
+            let outcome = if payload.is::<Cancelled>() { Outcome::Cancelled } else { Outcome::Panicked };
+            // SAFETY: the task is alive, and its word does not say `DONE` before this worker has finished it.
+            unsafe { task.header() }.outcome.set(outcome);
+        }
         // SAFETY: as above; the borrow before ended, since the body may have run for long.
         let stage = unsafe { Self::stage(task) };
         *stage = Stage::Done(result);
@@ -201,14 +213,16 @@ where
         // SAFETY: the worker (or whoever holds the task before it started) calls this instead of `run`.
         let stage = unsafe { Self::stage(task) };
         let body = std::mem::replace(stage, Stage::Done(Err(Box::new(Cancelled(())))));
+        // SAFETY: as in `run`.
+        unsafe { task.header() }.outcome.set(Outcome::Cancelled);
         swallow(|| drop(body));
     }
 
     unsafe fn take(task: TaskPtr, result: *mut ()) {
-        // SAFETY: the handle calls this once, after the join word said `DONE`; acquire made the result visible.
+        // SAFETY: only the handle calls this, after the join word said `DONE`; acquire made the result visible.
         let stage = unsafe { Self::stage(task) };
         let Stage::Done(value) = std::mem::replace(stage, Stage::Taken) else {
-            unreachable!("a result is taken once")
+            panic!("the result was taken already: a future that was ready is not polled again, nor joined")
         };
         // SAFETY: the handle of a `Cell<_, T>` passes a pointer to room for a `thread::Result<T>`.
         unsafe { result.cast::<thread::Result<T>>().write(value) };
@@ -227,11 +241,16 @@ where
     }
 }
 
-/// Runs a user's destructor; a panic in it has been reported by the hook and goes no further.
+/// Runs a user's destructor or callback; a panic in it has been reported by the hook and goes no further.
 fn swallow(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         std::mem::forget(payload);
     }
+}
+
+/// Tells a watcher. It may wait, also where the context has been asked to stop: the request is not about this.
+pub(crate) fn tell(callback: Callback, outcome: Outcome) {
+    swallow(|| cancel::shield(|| callback(outcome)));
 }
 
 /// Makes a task with `references` to it, all of them the caller's: one comes back as a `TaskRef`, and each other has to be made
@@ -280,7 +299,9 @@ impl Header {
             id: next_id(),
             extra,
             kind,
+            outcome: StdCell::new(Outcome::Returned),
             stack_size,
+            watchers: Watchers::default(),
             slot: StdCell::new(u32::MAX),
             region: StdCell::new(ptr::null()),
             put_off: StdCell::new(false),
@@ -301,6 +322,43 @@ impl Header {
 
     pub(crate) fn name(&self) -> Option<&str> {
         self.extra.as_ref()?.name.as_deref()
+    }
+
+    /// How the task has ended; none if it has not.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.join.is_done().then(|| self.outcome.get())
+    }
+
+    /// Has the callback called when the task has ended. Gives it back when it has: the caller calls it, with what [`outcome`](Self::outcome) says.
+    pub(crate) fn watch(&self, callback: Callback) -> Result<WatchKey, Callback> {
+        self.watchers.add(&self.join, callback)
+    }
+
+    /// Takes a callback back; none when it has been called, or will be.
+    pub(crate) fn unwatch(&self, key: WatchKey) -> Option<Callback> {
+        self.watchers.remove(key)
+    }
+
+    /// Has the waker woken when the task has ended; false if it has.
+    pub(crate) fn watch_by(&self, waker: &Waker) -> bool {
+        self.watchers.set_waker(&self.join, waker)
+    }
+
+    /// The handle goes, and with it the waker that it was polled with.
+    #[cold]
+    pub(crate) fn forget_waker(&self) {
+        self.watchers.forget_waker();
+    }
+
+    #[cold]
+    fn tell_watchers(&self) {
+        let List { callbacks, waker, .. } = self.watchers.take();
+        if let Some(waker) = waker {
+            swallow(|| waker.wake());
+        }
+        for (_, callback) in callbacks {
+            tell(callback, self.outcome.get());
+        }
     }
 
     /// Whether it waits as an OS thread does.
@@ -417,11 +475,15 @@ impl TaskPtr {
     unsafe fn finish(self) {
         // SAFETY: the caller's reference keeps the task alive.
         let header = unsafe { self.header() };
-        match header.join.finish() {
-            Finish::Nobody => {}
-            Finish::Wake(token) => super::park::wake(token),
+        let Finish { handle, watched } = header.join.finish();
+        match handle {
+            Handle::Idle => {}
+            Handle::Waits(token) => super::park::wake(token),
             // SAFETY: the join word gave the result to us.
-            Finish::Drop => unsafe { (header.vtable.discard)(self) },
+            Handle::Gone => unsafe { (header.vtable.discard)(self) },
+        }
+        if watched {
+            header.tell_watchers();
         }
         if let Some(scope) = header.extra.as_ref().and_then(|extra| extra.scope.as_ref()) {
             scope.leave();
@@ -488,7 +550,10 @@ impl TaskRef {
     /// Moves the result out.
     ///
     /// # Safety
-    /// The task returns `T`, its join word says `DONE`, and the caller is its handle, which does this once.
+    /// The task returns `T`, its join word says `DONE`, and the caller is its handle.
+    ///
+    /// # Panics
+    /// When it was moved out before.
     pub(crate) unsafe fn take_result<T>(&self) -> thread::Result<T> {
         let mut result = std::mem::MaybeUninit::<thread::Result<T>>::uninit();
         // SAFETY: the caller's contract; `take` writes the result.

@@ -9,10 +9,12 @@
 //! protocol that it has been seen to catch. The models of locks and queues stand beside these.
 
 mod sleep;
+mod watching;
 
-use super::join_word::{Finish, JoinWord};
+use super::join_word::{Detach, Handle, JoinWord};
 use super::state::{Mode, Prepare, Reason, Signal, State, Wake};
 use super::task::{Kind, Settings, TaskPtr, new_task};
+use super::watchers::Watchers;
 use crate::scope::{self, ScopeState};
 use crate::spawn::JoinHandle;
 use fibra_driver::Token;
@@ -360,24 +362,36 @@ fn what_was_put_off_does_not_disturb_a_wake_up() {
 /// A task's result, and how often it has been dropped.
 struct Outcome {
     join: JoinWord,
+    watchers: Watchers,
     result: Plain<Option<u32>>,
     gone: AtomicUsize,
 }
 
 impl Outcome {
     fn new() -> Outcome {
-        Outcome { join: JoinWord::new(), result: Plain::default(), gone: AtomicUsize::new(0) }
+        Outcome {
+            join: JoinWord::new(),
+            watchers: Watchers::default(),
+            result: Plain::default(),
+            gone: AtomicUsize::new(0),
+        }
     }
 
     fn finish(&self, waiter: &Context) {
         self.result.set(Some(7));
-        match self.join.finish() {
-            Finish::Nobody => {}
-            Finish::Wake(token) => {
+        let finish = self.join.finish();
+        match finish.handle {
+            Handle::Idle => {}
+            Handle::Waits(token) => {
                 assert_eq!(token, WAITER);
                 waiter.signal(Signal::Wake);
             }
-            Finish::Drop => self.take(),
+            Handle::Gone => self.take(),
+        }
+        if finish.watched {
+            for (_, callback) in self.watchers.take().callbacks {
+                callback(super::watchers::Outcome::Returned);
+            }
         }
     }
 
@@ -420,7 +434,7 @@ fn a_result_is_dropped_once_by_the_handle_or_by_the_task() {
             let outcome = Arc::clone(&outcome);
             move || outcome.finish(&Context::default())
         });
-        if outcome.join.detach() {
+        if outcome.join.detach() == Detach::Drop {
             outcome.take();
         }
         finisher.join().unwrap();
@@ -450,7 +464,7 @@ fn who_stops_joining_leaves_nothing_behind() {
             }
         }
         // As `JoinHandle::join` when it is cancelled: it drops the handle.
-        if ended || outcome.join.detach() {
+        if ended || outcome.join.detach() == Detach::Drop {
             outcome.take();
         }
         finisher.join().unwrap();
