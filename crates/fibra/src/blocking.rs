@@ -134,7 +134,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let settings = Settings { kind: Some(Kind::Job), ..Settings::default() };
+    let settings = Settings { kind: Some(Kind::Job), ..Settings::of_a_child() };
     // SAFETY: `F` and `T` are `'static` and may cross threads.
     let task = unsafe { new_task(settings, 1, f) };
     let handle = JoinHandle::new(task.clone());

@@ -76,7 +76,7 @@ where
 {
     let state: Arc<ScopeState> = Arc::default();
     // SAFETY: `wait_shielded` returns when the coroutine has ended, and its result is taken here; so what it borrows outlives it.
-    let started = unsafe { Builder::new().task(core, Some(Place::new(&state)), f) };
+    let started = unsafe { Builder::new().daemon(false).task(core, Some(&state), f) };
     let (task, handle) = started.unwrap_or_else(|error| panic!("cannot spawn a coroutine: {error}"));
     core.place(task);
     state.wait_shielded();
@@ -181,7 +181,7 @@ impl Children {
 
 impl Place {
     /// For a child that is about to be made.
-    fn new(state: &Arc<ScopeState>) -> Place {
+    pub(crate) fn new(state: &Arc<ScopeState>) -> Place {
         let mut children = state.lock();
         children.living += 1;
         let index = children.free.pop().unwrap_or_else(|| {
@@ -319,7 +319,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             }
         };
         // SAFETY: the caller's contract.
-        let (task, handle) = unsafe { settings.task(core, Some(Place::new(&self.state)), body) }?;
+        let (task, handle) = unsafe { settings.task(core, Some(&self.state), body) }?;
         let handle = ScopedJoinHandle { handle, state: Arc::clone(&self.state), scope: PhantomData };
         Ok((task, handle))
     }

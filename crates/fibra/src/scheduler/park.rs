@@ -10,10 +10,11 @@
 
 use super::state::{Mode, Prepare, Reason, Signal, Wake};
 use super::sync::thread_local;
-use super::task::{TaskPtr, TaskRef, new_thread};
+use super::task::{Header, TaskPtr, TaskRef, new_thread};
 use super::waiting::WaitsFor;
 use super::worker::{Pause, Worker};
 use crate::cancel::{self, Requests};
+use crate::task_local::Locals;
 use fibra_driver::Token;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -32,6 +33,10 @@ struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
+        if let Ok(Some(task)) = THREAD.try_with(Cell::get) {
+            // SAFETY: the thread's reference, which it has until the next line but one.
+            unsafe { task.header() }.locals.destroy();
+        }
         if let Ok(Some(task)) = THREAD.try_with(Cell::take) {
             // SAFETY: the reference that `thread` made, and nobody else's now.
             drop(unsafe { task.into_ref() });
@@ -49,8 +54,11 @@ fn thread() -> TaskPtr {
 fn new_context() -> TaskPtr {
     let task = new_thread(std::thread::current().name().map(Box::from)).into_ptr();
     THREAD.with(|thread| thread.set(Some(task)));
-    // When `End` is over already, what comes now is left to the end of the process.
-    let _ = END.try_with(|_| ());
+    if END.try_with(|_| ()).is_err() {
+        // What comes now is left to the end of the process.
+        // SAFETY: the reference is the thread's, and is not given back any more.
+        unsafe { task.header() }.locals.close();
+    }
     task
 }
 
@@ -61,6 +69,21 @@ pub(crate) fn with_current<R>(f: impl FnOnce(TaskPtr) -> R) -> R {
         Some(task) => f(task),
         None => f(thread()),
     }
+}
+
+/// The same without making a context for an OS thread that has none yet.
+#[inline(always)]
+pub(crate) fn with_existing<R>(f: impl FnOnce(Option<&Header>) -> R) -> R {
+    let task = Worker::here().and_then(Worker::current).or_else(|| THREAD.with(Cell::get));
+    // SAFETY: the running context is alive.
+    f(task.map(|task| unsafe { task.header() }))
+}
+
+/// The running context's task-locals.
+#[inline]
+pub(crate) fn with_locals<R>(f: impl FnOnce(&Locals) -> R) -> R {
+    // SAFETY: the running context is alive.
+    with_current(|task| f(unsafe { &task.header().locals }))
 }
 
 /// A counted reference to the running context.

@@ -240,7 +240,8 @@ where
         let settings = Settings {
             name: Some("main".into()),
             stack_size: core.stack_size.max(settings::MAIN_STACK_SIZE) as u32,
-            ..Settings::default()
+            daemon: false,
+            ..Settings::of_a_child()
         };
         let body = move || {
             let result = catch_unwind(AssertUnwindSafe(main));
