@@ -102,6 +102,7 @@ pub mod signal;
 mod spawn;
 pub mod sync;
 mod task_local;
+pub mod thread;
 pub mod time;
 
 pub use blocking::spawn_blocking;
