@@ -15,6 +15,7 @@
 
 use crate::cancel;
 use crate::scheduler::core::Core;
+use crate::scheduler::living;
 use crate::scheduler::park;
 use crate::scheduler::runtime::{enter_ambient, existing_core};
 use crate::scheduler::task::{Kind, Settings, TaskPtr, new_task};
@@ -134,7 +135,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let settings = Settings { kind: Some(Kind::Job), ..Settings::default() };
+    let settings = Settings { kind: Some(Kind::Job), ..Settings::of_a_child() };
     // SAFETY: `F` and `T` are `'static` and may cross threads.
     let task = unsafe { new_task(settings, 1, f) };
     let handle = JoinHandle::new(task.clone());
@@ -232,7 +233,10 @@ impl Call {
     fn make(self) {
         match self {
             Call::Job(task, core) => enter_ambient(core, || {
-                // SAFETY: the call owns a reference, and a job is run once, or else given up.
+                let runtime = existing_core().map(|core| core.number);
+                // SAFETY: the call owns a reference.
+                let _listed = living::list(unsafe { task.add_ref() }, runtime);
+                // SAFETY: as above; and a job is run once, or else given up.
                 park::run_as(task, || unsafe {
                     if task.header().state.is_killed() { task.abandon() } else { task.run(None) }
                 });

@@ -46,10 +46,11 @@ impl Context {
 
     /// Whether it is a coroutine; else it is an OS thread, or a job of [`spawn_blocking`](crate::spawn_blocking).
     pub fn is_coroutine(&self) -> bool {
-        matches!(self.0.header().kind, Kind::Coroutine | Kind::Daemon)
+        self.0.header().kind == Kind::Coroutine
     }
 
-    /// Whether it is a daemon, for which the runtime's end does not wait.
+    /// Whether it is a daemon, for which the runtime's end does not wait. A job of [`spawn_blocking`](crate::spawn_blocking), for which it never does, says here
+    /// whether what it starts is one.
     pub fn is_daemon(&self) -> bool {
         self.0.header().is_daemon()
     }

@@ -102,6 +102,8 @@ mod scope;
 pub mod signal;
 mod spawn;
 pub mod sync;
+mod task_local;
+pub mod thread;
 pub mod time;
 
 pub use blocking::spawn_blocking;
@@ -115,6 +117,7 @@ pub use scheduler::waiting::WaitsFor;
 pub use scheduler::watchers::Outcome;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, JoinHandle, spawn, spawn_after, spawn_local};
+pub use task_local::{AccessError, LocalKey};
 pub use time::{sleep, sleep_until};
 
 /// The README's example is compiled with the documentation's.

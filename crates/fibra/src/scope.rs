@@ -76,7 +76,7 @@ where
 {
     let state: Arc<ScopeState> = Arc::default();
     // SAFETY: `wait_shielded` returns when the coroutine has ended, and its result is taken here; so what it borrows outlives it.
-    let started = unsafe { Builder::new().task(core, Some(Place::new(&state)), f) };
+    let started = unsafe { Builder::new().daemon(false).task(core, Some(&state), f) };
     let (task, handle) = started.unwrap_or_else(|error| panic!("cannot spawn a coroutine: {error}"));
     core.place(task);
     state.wait_shielded();
@@ -310,18 +310,34 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     where
         F: FnOnce() -> T,
     {
+        let body = self.body(f);
+        // SAFETY: the caller's contract.
+        let (task, handle) = unsafe { settings.task(core, Some(&self.state), body) }?;
+        Ok((task, self.handle(handle)))
+    }
+
+    /// What a child runs whose work is `f`.
+    pub(crate) fn body<F, T>(&self, f: F) -> impl FnOnce() -> T + use<F, T>
+    where
+        F: FnOnce() -> T,
+    {
         let state = Arc::clone(&self.state);
-        let body = move || match catch_unwind(AssertUnwindSafe(f)) {
+        move || match catch_unwind(AssertUnwindSafe(f)) {
             Ok(value) => value,
             Err(payload) => {
                 state.note_failure(&*payload);
                 resume_unwind(payload)
             }
-        };
-        // SAFETY: the caller's contract.
-        let (task, handle) = unsafe { settings.task(core, Some(Place::new(&self.state)), body) }?;
-        let handle = ScopedJoinHandle { handle, state: Arc::clone(&self.state), scope: PhantomData };
-        Ok((task, handle))
+        }
+    }
+
+    /// The handle of a child.
+    pub(crate) fn handle<T>(&self, handle: JoinHandle<T>) -> ScopedJoinHandle<'scope, T> {
+        ScopedJoinHandle { handle, state: Arc::clone(&self.state), scope: PhantomData }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<ScopeState> {
+        &self.state
     }
 }
 

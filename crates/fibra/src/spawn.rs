@@ -7,13 +7,15 @@ use crate::scheduler::join_word::Detach;
 use crate::scheduler::park;
 use crate::scheduler::runtime::{check_stack_size, current_core};
 use crate::scheduler::state::{Reason, Signal};
-use crate::scheduler::task::{Kind, Settings, TaskRef, new_task};
+use crate::scheduler::task::{Settings, TaskRef, new_task};
 use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::Worker;
+use crate::scope::{Place, ScopeState};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -112,11 +114,11 @@ fn cannot(error: &io::Error) -> ! {
 pub struct Builder {
     name: Option<Box<str>>,
     stack_size: Option<usize>,
-    daemon: bool,
+    daemon: Option<bool>,
 }
 
 impl Builder {
-    /// The defaults: no name, the runtime's stack size, not a daemon.
+    /// The defaults: no name, the runtime's stack size, a daemon if the creator is one.
     #[inline]
     pub fn new() -> Builder {
         Builder::default()
@@ -134,9 +136,25 @@ impl Builder {
         self
     }
 
-    /// Whether the runtime's end waits for it (it does, by default) or cuts it short.
+    /// Whether the runtime's end cuts it short, or waits for it.
+    ///
+    /// Unless said here it is as the context that starts it: what a daemon starts is a daemon, and what others start is none. That is settled with its start;
+    /// there is nothing by which it could be changed later.
+    ///
+    /// ```
+    /// fibra::run(|| {
+    ///     let server = fibra::Builder::new().daemon(true).spawn(|| {
+    ///         let handler = fibra::spawn(|| fibra::current().is_daemon());
+    ///         let saver = fibra::Builder::new().daemon(false).spawn(|| fibra::current().is_daemon())?;
+    ///         Ok::<_, std::io::Error>((handler.join().unwrap(), saver.join().unwrap()))
+    ///     })?;
+    ///     assert_eq!(server.join().unwrap()?, (true, false));
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn daemon(mut self, daemon: bool) -> Builder {
-        self.daemon = daemon;
+        self.daemon = Some(daemon);
         self
     }
 
@@ -221,24 +239,20 @@ impl Builder {
     pub(crate) unsafe fn task<F, T>(
         self,
         core: &Core,
-        scope: Option<crate::scope::Place>,
+        scope: Option<&Arc<ScopeState>>,
         f: F,
     ) -> io::Result<(TaskRef, JoinHandle<T>)>
     where
         F: FnOnce() -> T,
     {
-        let stack_size = self.stack_size.map_or(Ok(0), |size| check_stack_size(size).map(|()| size as u32));
-        let stack_size = match stack_size.and_then(|size| core.check_stacks().map(|()| size)) {
-            Ok(size) => size,
-            Err(error) => {
-                if let Some(place) = scope {
-                    place.leave();
-                }
-                return Err(error);
-            }
-        };
-        let kind = if self.daemon { Kind::Daemon } else { Kind::Coroutine };
-        let settings = Settings { name: self.name, scope, stack_size, kind: Some(kind) };
+        let stack_size = self.stack_size.map_or(Ok(0), |size| check_stack_size(size).map(|()| size as u32))?;
+        core.check_stacks()?;
+        let mut settings = Settings::of_a_child();
+        settings.daemon = self.daemon.unwrap_or(settings.daemon);
+        settings.name = self.name;
+        settings.stack_size = stack_size;
+        // Last, since from here on the scope waits for the child.
+        settings.scope = scope.map(Place::new);
         // SAFETY: the caller's contract; and of the two references the second is the handle's.
         let (task, second) = unsafe {
             let task = new_task(settings, 2, f);
@@ -258,7 +272,7 @@ pub(crate) fn here() -> &'static Worker {
         .expect("this needs a coroutine: call it inside fibra::run or fibra::spawn")
 }
 
-/// The result of a coroutine that may still be running.
+/// The result of a coroutine, a [thread](crate::thread) or a [job](crate::spawn_blocking) that may still be running.
 ///
 /// Dropping the handle detaches the coroutine: it runs on, and its result is dropped. A handle does not keep the coroutine's stack.
 pub struct JoinHandle<T> {
@@ -372,7 +386,7 @@ impl<T> JoinHandle<T> {
     fn wait(&self, deadline: Option<Instant>) -> Reason {
         let join = &self.task.header().join;
         let token = park::token();
-        assert!(token != self.task.ptr().token(), "a coroutine cannot join itself");
+        assert!(token != self.task.ptr().token(), "a context cannot join itself");
         if join.is_done() || !join.wait(token) {
             return Reason::Woken;
         }

@@ -11,12 +11,14 @@
 //! were read, and equal sums mean equal sets. Could a live task be missing in both? Its spawner was a task that is not a daemon
 //! (or the main one, likewise). If the spawner has ended it is in the ended that were read, and it spawned before it
 //! ended, so the child's spawning was read too. If it has not ended, it is itself a live task that is missing, and so on back to the main task, which has ended. (Threads outside and daemons can spawn
-//! at any time; what they spawn during the end may be cut short like a daemon.)
+//! at any time; what they spawn during the end may be cut short like a daemon, and what a daemon spawns is one unless it is said otherwise.)
+//! A thread of [`crate::thread`] that is no daemon counts as a task: it is counted as spawned before it runs, and as ended after its last act.
 //!
 //! **Somebody sees that all have ended.** Who ends a task counts it and then looks whether the runtime is draining; who begins the draining
 //! says so and then looks at the counts. A processor may let both look before either is seen, and the count is not worth a fence for each task.
-//! So a worker looks once more, behind a fence, before it sleeps ([`Core::watch_end`]); of two fences one comes first, and what stands before it is seen after the other.
+//! So a worker looks once more, behind a fence, before it sleeps ([`Core::watch_end`]), and a thread's end has a fence of its own; of two fences one comes first, and what stands before it is seen after the other.
 
+use super::living;
 use super::run_queue::Schedule;
 use super::shared::{Shared, count};
 use super::sync::{self, AtomicU8, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
@@ -45,6 +47,8 @@ pub(crate) enum Phase {
 }
 
 pub(crate) struct Core {
+    /// Which no other runtime of this process has or had.
+    pub(crate) number: u64,
     pub(crate) workers: Vec<Arc<Shared>>,
     pub(crate) stack_size: usize,
     pub(crate) schedule: Option<Arc<dyn Schedule>>,
@@ -53,6 +57,8 @@ pub(crate) struct Core {
     phase: AtomicU8,
     /// Non-daemon tasks spawned by threads that are no workers of this runtime.
     spawned_outside: AtomicU64,
+    /// Threads that have ended, daemons aside: see [`crate::thread`].
+    finished_outside: AtomicU64,
     next_outside: AtomicUsize,
     done: Mutex<bool>,
     on_done: Condvar,
@@ -72,6 +78,7 @@ impl Core {
         clock: Option<Arc<dyn Clock>>,
     ) -> Core {
         Core {
+            number: living::next_runtime(),
             workers,
             stack_size,
             schedule,
@@ -79,6 +86,7 @@ impl Core {
             clock,
             phase: AtomicU8::new(Phase::Running as u8),
             spawned_outside: AtomicU64::new(0),
+            finished_outside: AtomicU64::new(0),
             next_outside: AtomicUsize::new(0),
             done: Mutex::new(false),
             on_done: Condvar::new(),
@@ -125,6 +133,8 @@ impl Core {
         for worker in &self.workers {
             worker.rouse();
         }
+        // One that begins only now sees the phase.
+        living::kill_threads(self.number);
     }
 
     pub(crate) fn is_out_of_patience(&self) -> bool {
@@ -142,8 +152,29 @@ impl Core {
     pub(crate) fn all_done(&self) -> bool {
         fence(Ordering::SeqCst);
         let finished: u64 = self.workers.iter().map(|worker| worker.finished.load(Ordering::Acquire)).sum();
+        let finished = finished + self.finished_outside.load(Ordering::Acquire);
         let spawned: u64 = self.workers.iter().map(|worker| worker.spawned.load(Ordering::Acquire)).sum();
         finished == spawned + self.spawned_outside.load(Ordering::Acquire)
+    }
+
+    /// Counts a thread that is no daemon as spawned by the calling context, as [`place`](Self::place) does a task.
+    pub(crate) fn note_thread(&self) {
+        match Worker::here().filter(|worker| std::ptr::eq(Arc::as_ptr(&worker.core), self)) {
+            Some(worker) => count(&worker.shared.spawned),
+            None => {
+                self.spawned_outside.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Counts a thread as ended that was counted as spawned. By that thread, or by who could not start it.
+    pub(crate) fn note_thread_end(&self) {
+        self.finished_outside.fetch_add(1, Ordering::AcqRel);
+        // It does not look again, so it looks behind a fence.
+        fence(Ordering::SeqCst);
+        if self.phase() != Phase::Running {
+            self.check_done(None);
+        }
     }
 
     /// Counts a task as ended on `worker`, which is the caller's.

@@ -9,6 +9,8 @@
 //! | [`task`] | one allocation a context, and who may touch what of it |
 //! | [`park`] | what every waiting primitive calls |
 //! | [`run_queue`] | what runs next |
+//! | [`living`] | all contexts of the process, for those who look |
+//! | [`started`] | the table of a worker's started tasks: its own thread meets those who look |
 //! | [`waiting`] | what a context waits for, for those who look |
 //! | [`worker`] | the loop of one OS thread |
 //! | [`shared`] | what others may touch of a worker |
@@ -18,12 +20,14 @@
 
 pub(crate) mod core;
 pub(crate) mod join_word;
+pub(crate) mod living;
 pub(crate) mod mailbox;
 pub(crate) mod park;
 pub(crate) mod run_queue;
 pub(crate) mod runtime;
 pub(crate) mod settings;
 pub(crate) mod shared;
+pub(crate) mod started;
 pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod task;

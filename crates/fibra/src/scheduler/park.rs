@@ -8,12 +8,14 @@
 //!   [`park_until_woken`] waits for it.
 //! * A primitive cleans up first and only then lets a cancellation unwind ([`crate::cancel::unwind`]).
 
+use super::living;
 use super::state::{Mode, Prepare, Reason, Signal, Wake};
 use super::sync::thread_local;
-use super::task::{TaskPtr, TaskRef, new_thread};
-use super::waiting::WaitsFor;
+use super::task::{Header, TaskPtr, TaskRef, new_thread};
+use super::waiting::{Tick, WaitsFor};
 use super::worker::{Pause, Worker};
 use crate::cancel::{self, Requests};
+use crate::task_local::Locals;
 use fibra_driver::Token;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -32,6 +34,12 @@ struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
+        if let Ok(Some(task)) = THREAD.try_with(Cell::get) {
+            // SAFETY: the thread's reference, which it has until the next line but one.
+            let header = unsafe { task.header() };
+            header.locals.destroy();
+            living::unlist(header.id);
+        }
         if let Ok(Some(task)) = THREAD.try_with(Cell::take) {
             // SAFETY: the reference that `thread` made, and nobody else's now.
             drop(unsafe { task.into_ref() });
@@ -49,9 +57,20 @@ fn thread() -> TaskPtr {
 fn new_context() -> TaskPtr {
     let task = new_thread(std::thread::current().name().map(Box::from)).into_ptr();
     THREAD.with(|thread| thread.set(Some(task)));
-    // When `End` is over already, what comes now is left to the end of the process.
-    let _ = END.try_with(|_| ());
+    match END.try_with(|_| ()) {
+        // SAFETY: the thread's reference.
+        Ok(()) => std::mem::forget(living::list(unsafe { task.add_ref() }, None)),
+        // What comes now is left to the end of the process.
+        // SAFETY: the reference is the thread's, and is not given back any more.
+        Err(_) => unsafe { task.header() }.locals.close(),
+    }
     task
+}
+
+/// The context that this OS thread is besides its coroutines.
+pub(super) fn of_this_thread() -> TaskRef {
+    // SAFETY: the thread has a reference.
+    unsafe { thread().add_ref() }
 }
 
 /// The context that is running: the coroutine, or else the OS thread.
@@ -61,6 +80,21 @@ pub(crate) fn with_current<R>(f: impl FnOnce(TaskPtr) -> R) -> R {
         Some(task) => f(task),
         None => f(thread()),
     }
+}
+
+/// The same without making a context for an OS thread that has none yet.
+#[inline(always)]
+pub(crate) fn with_existing<R>(f: impl FnOnce(Option<&Header>) -> R) -> R {
+    let task = Worker::here().and_then(Worker::current).or_else(|| THREAD.with(Cell::get));
+    // SAFETY: the running context is alive.
+    f(task.map(|task| unsafe { task.header() }))
+}
+
+/// The running context's task-locals.
+#[inline]
+pub(crate) fn with_locals<R>(f: impl FnOnce(&Locals) -> R) -> R {
+    // SAFETY: the running context is alive.
+    with_current(|task| f(unsafe { &task.header().locals }))
 }
 
 /// A counted reference to the running context.
@@ -119,8 +153,12 @@ pub(crate) fn park_for_token(deadline: Option<Instant>) -> Reason {
 /// Notes what the running context is about to wait for.
 #[inline(always)]
 pub(crate) fn waits_for(kind: WaitsFor, object: usize) {
+    let (task, tick) = match Worker::here().and_then(|worker| Some((worker.current()?, worker.tick()))) {
+        Some(coroutine) => coroutine,
+        None => (thread(), Tick::now()),
+    };
     // SAFETY: the running context is alive.
-    with_current(|task| unsafe { task.header() }.waiting.set(kind, object));
+    unsafe { task.header() }.waiting.set(kind, object, tick);
 }
 
 /// Runs `f` with `task`, a job, as the context of this OS thread.

@@ -1,6 +1,7 @@
 //! Making a runtime, running in it, and its end.
 
 use super::core::Core;
+use super::living;
 use super::run_queue::Schedule;
 use super::settings::{self, DriverKind};
 use super::shared::Shared;
@@ -202,7 +203,9 @@ impl RuntimeBuilder {
         let drivers = drivers(driver, workers, &settings::ring()?)?;
         let shared = drivers.iter().map(|driver| Arc::new(Shared::new(driver.notifier()))).collect();
         let driver_name = drivers[0].name();
-        Ok((Arc::new(Core::new(shared, stack_size, driver_name, self.schedule, self.clock)), drivers))
+        let core = Arc::new(Core::new(shared, stack_size, driver_name, self.schedule, self.clock));
+        living::enter_runtime(&core);
+        Ok((core, drivers))
     }
 }
 
@@ -240,7 +243,8 @@ where
         let settings = Settings {
             name: Some("main".into()),
             stack_size: core.stack_size.max(settings::MAIN_STACK_SIZE) as u32,
-            ..Settings::default()
+            daemon: false,
+            ..Settings::of_a_child()
         };
         let body = move || {
             let result = catch_unwind(AssertUnwindSafe(main));

@@ -1,9 +1,10 @@
 //! What others may touch of a worker: its mailbox, its coroutines that have not started, and its counters.
 
 use super::mailbox::{Mailbox, Ring};
+use super::started::Started;
 use super::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::task::TaskPtr;
-use fibra_driver::Notifier;
+use fibra_driver::{Notifier, Token};
 use std::collections::VecDeque;
 use std::sync::PoisonError;
 
@@ -13,6 +14,8 @@ pub(crate) struct Shared {
     /// Tasks that were woken by other threads.
     pub(crate) mailbox: Mailbox<TaskPtr>,
     pub(crate) notifier: Notifier,
+    /// The tasks that have started and not ended here.
+    pub(super) started: Started,
     /// What a model hears of the notifier.
     #[cfg(all(test, loom))]
     pub(super) bell: super::models::Bell,
@@ -25,6 +28,8 @@ pub(crate) struct Shared {
     own: AtomicUsize,
     /// Tasks placed here by others less those that others have taken.
     foreign: AtomicUsize,
+    /// The token of the task that was resumed last. Written by its thread only, for those who look.
+    resumed: std::sync::atomic::AtomicUsize,
     /// How many non-daemon tasks this worker's code has ever spawned. Written by its thread only.
     pub(crate) spawned: AtomicU64,
     /// How many non-daemon tasks have ever ended here. Written by its thread only.
@@ -36,12 +41,14 @@ impl Shared {
         Shared {
             mailbox: Mailbox::new(),
             notifier,
+            started: Started::default(),
             #[cfg(all(test, loom))]
             bell: super::models::Bell::default(),
             unstarted: Mutex::new(Some(VecDeque::new())),
             backlog: AtomicUsize::new(0),
             own: AtomicUsize::new(0),
             foreign: AtomicUsize::new(0),
+            resumed: std::sync::atomic::AtomicUsize::new(0),
             spawned: AtomicU64::new(0),
             finished: AtomicU64::new(0),
         }
@@ -69,6 +76,17 @@ impl Shared {
     /// Another thread places a task here.
     pub(crate) fn enter_foreign(&self) {
         self.foreign.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The worker resumes a task. Its thread only.
+    #[inline(always)]
+    pub(super) fn note_resumed(&self, task: TaskPtr) {
+        self.resumed.store(task.token().0, Ordering::Relaxed);
+    }
+
+    /// Whether it is the task that was resumed last.
+    pub(super) fn is_resumed(&self, task: Token) -> bool {
+        self.resumed.load(Ordering::Relaxed) == task.0
     }
 
     /// Whether tasks are here that have not started.

@@ -10,8 +10,8 @@
 //!
 //! # Who may touch what
 //! * The atomics: anybody who has a counted reference, or a token whose wake-up has not been delivered yet.
-//! * `coroutine`, `yielder`, `slot`, `region`, `put_off`, `unwinding`: the thread of the worker that the task is bound to. A task is bound when it is first
-//!   resumed and never moves after that.
+//! * `coroutine`, `yielder`, `slot`, `region`, `put_off`, `unwinding`, `locals`: the thread of the worker that the task is bound to. A task is bound when it is first
+//!   resumed and never moves after that; before, they are whoever's the task is.
 //! * `stage`: the worker until the join word says `DONE`; then the handle, or the worker if the handle has been dropped. So neither
 //!   the closure nor the result ever meets a thread that the types do not allow: the *last reference* never drops them.
 //! * `outcome`: the worker until the join word says `DONE`; then anybody may read it, and nobody writes.
@@ -24,6 +24,7 @@
 //! OS threads have a header too, without a coroutine: that is what makes every primitive work for both.
 
 use super::join_word::{Finish, Handle, JoinWord};
+use super::park;
 use super::shared::Shared;
 use super::state::{Signal, State};
 use super::sync::{AtomicU32, Ordering, fence};
@@ -32,6 +33,7 @@ use super::watchers::{Callback, List, Outcome, WatchKey, Watchers};
 use super::worker::Pause;
 use crate::cancel::{self, Cancelled, Region};
 use crate::scope::Place;
+use crate::task_local::Locals;
 use fibra_context::{Coroutine, Yielder};
 use fibra_driver::Token;
 use fibra_driver::prefetch::prefetch;
@@ -48,11 +50,13 @@ use std::thread;
 pub(crate) struct Header {
     pub(crate) state: State,
     references: AtomicU32,
-    /// The worker that the task is bound to; null before it has started, and for OS threads.
+    /// The worker that the task is bound to; null before it has started, and for OS threads but those that are a worker.
     pub(crate) worker: AtomicPtr<Shared>,
     pub(crate) kind: Kind,
     /// How the task has ended, once it has.
     outcome: StdCell<Outcome>,
+    /// Whether the runtime's end cuts it short; what it starts is a daemon too, unless something else is said.
+    daemon: bool,
     /// Whether the sleep that has begun last cannot be cancelled only because the thread was unwinding.
     pub(crate) put_off: StdCell<bool>,
     /// Whether the context has begun to unwind because it was cancelled, and no boundary of the library has caught that.
@@ -68,6 +72,8 @@ pub(crate) struct Header {
     pub(crate) join: JoinWord,
     vtable: &'static VTable,
     extra: Option<Box<Extra>>,
+    /// What `task_local!` has for this context.
+    pub(crate) locals: Locals,
     pub(crate) id: u64,
     /// Bytes of stack; 0 for the runtime's default.
     pub(crate) stack_size: u32,
@@ -86,17 +92,16 @@ struct Extra {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A coroutine for which the runtime waits.
     Coroutine,
-    /// A coroutine that the runtime's end cuts short.
-    Daemon,
-    /// An OS thread outside the runtime, or a worker outside of its coroutines.
+    /// An OS thread from outside, or a worker outside of its coroutines.
     Thread,
+    /// An OS thread of [`crate::thread`].
+    Spawned,
     /// A closure for the blocking pool: while it runs, it is the context of its thread.
     Job,
 }
 
-// SAFETY: the fields that are not thread-safe (`slot`, `region`, `put_off`, `unwinding`, `yielder`, `coroutine`, `outcome`, and the stage behind the header) are touched
+// SAFETY: the fields that are not thread-safe (`slot`, `region`, `put_off`, `unwinding`, `locals`, `yielder`, `coroutine`, `outcome`, and the stage behind the header) are touched
 // by one thread at a time, as the module's documentation says: the bound worker's, or for the stage the holder of the handle.
 unsafe impl Send for Header {}
 // SAFETY: as above.
@@ -148,6 +153,26 @@ pub(crate) struct Settings {
     pub(crate) scope: Option<Place>,
     pub(crate) stack_size: u32,
     pub(crate) kind: Option<Kind>,
+    pub(crate) daemon: bool,
+    pub(crate) locals: Locals,
+}
+
+impl Settings {
+    /// What is handed down to what the running context starts: whether it is a daemon, and copies of its task-locals that are inherited.
+    ///
+    /// # Panics
+    /// When a user's `Clone` does.
+    #[inline]
+    pub(crate) fn of_a_child() -> Settings {
+        park::with_existing(|creator| match creator {
+            None => Settings::default(),
+            Some(creator) => Settings {
+                daemon: creator.daemon,
+                locals: creator.locals.for_a_child(),
+                ..Settings::default()
+            },
+        })
+    }
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -242,7 +267,7 @@ where
 }
 
 /// Runs a user's destructor or callback; a panic in it has been reported by the hook and goes no further.
-fn swallow(f: impl FnOnce()) {
+pub(crate) fn swallow(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         std::mem::forget(payload);
     }
@@ -263,10 +288,7 @@ pub(crate) unsafe fn new_task<F, T>(settings: Settings, references: u32, body: F
 where
     F: FnOnce() -> T,
 {
-    let Settings { name, scope, stack_size, kind } = settings;
-    let extra = (name.is_some() || scope.is_some()).then(|| Box::new(Extra { name, scope }));
-    let header =
-        Header::new(&Cell::<F, T>::VTABLE, kind.unwrap_or(Kind::Coroutine), extra, stack_size, references);
+    let header = Header::new(&Cell::<F, T>::VTABLE, settings, references);
     let cell = Box::new(Cell { header, stage: UnsafeCell::new(Stage::<F, T>::Pending(body)) });
     TaskRef(TaskPtr(NonNull::from(Box::leak(cell)).cast()))
 }
@@ -283,13 +305,10 @@ pub(crate) fn new_thread(name: Option<Box<str>>) -> TaskRef {
 }
 
 impl Header {
-    fn new(
-        vtable: &'static VTable,
-        kind: Kind,
-        extra: Option<Box<Extra>>,
-        stack_size: u32,
-        references: u32,
-    ) -> Header {
+    #[inline]
+    fn new(vtable: &'static VTable, settings: Settings, references: u32) -> Header {
+        let Settings { name, scope, stack_size, kind, daemon, locals } = settings;
+        let extra = (name.is_some() || scope.is_some()).then(|| Box::new(Extra { name, scope }));
         Header {
             state: State::new(),
             references: AtomicU32::new(references),
@@ -298,7 +317,9 @@ impl Header {
             join: JoinWord::new(),
             id: next_id(),
             extra,
-            kind,
+            locals,
+            kind: kind.unwrap_or(Kind::Coroutine),
+            daemon,
             outcome: StdCell::new(Outcome::Returned),
             stack_size,
             watchers: Watchers::default(),
@@ -364,11 +385,11 @@ impl Header {
     /// Whether it waits as an OS thread does.
     #[inline]
     pub(crate) fn is_thread(&self) -> bool {
-        matches!(self.kind, Kind::Thread | Kind::Job)
+        self.kind != Kind::Coroutine
     }
 
     pub(crate) fn is_daemon(&self) -> bool {
-        self.kind == Kind::Daemon
+        self.daemon
     }
 }
 
@@ -422,7 +443,7 @@ impl TaskPtr {
         TaskRef(self)
     }
 
-    /// The body of the task's coroutine: runs the closure, then tells whoever waits. On the coroutine's stack, so that the
+    /// The body of the task's coroutine: runs the closure, destroys the task-locals, then tells whoever waits. On the coroutine's stack, so that the
     /// destructors of a result that nobody wants may park too.
     ///
     /// # Safety
@@ -434,7 +455,7 @@ impl TaskPtr {
         // SAFETY: called once, by the bound worker.
         unsafe { (header.vtable.run)(self) };
         // SAFETY: the result has been stored.
-        unsafe { self.finish() };
+        unsafe { self.end() };
     }
 
     /// The body of the coroutine of a task that shall not run: drops its closure there. What parks meanwhile is asked to stop.
@@ -464,7 +485,21 @@ impl TaskPtr {
             if let Some(scope) = header.extra.as_ref().and_then(|extra| extra.scope.as_ref()) {
                 scope.note_unrun();
             }
+            self.end();
+        }
+    }
+
+    /// The context's last steps: destroys its task-locals and publishes the result.
+    ///
+    /// # Safety
+    /// As [`finish`](Self::finish); and the context, or its maker, is on this thread.
+    unsafe fn end(self) {
+        // SAFETY: the caller's reference keeps the task alive.
+        unsafe {
+            self.header().locals.destroy();
             self.finish();
+            // A result that nobody wants has been dropped, and its destructor may have used some.
+            self.header().locals.destroy();
         }
     }
 
@@ -478,7 +513,7 @@ impl TaskPtr {
         let Finish { handle, watched } = header.join.finish();
         match handle {
             Handle::Idle => {}
-            Handle::Waits(token) => super::park::wake(token),
+            Handle::Waits(token) => park::wake(token),
             // SAFETY: the join word gave the result to us.
             Handle::Gone => unsafe { (header.vtable.discard)(self) },
         }

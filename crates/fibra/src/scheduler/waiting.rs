@@ -1,9 +1,11 @@
 //! What a context waits for: noted by each primitive before it parks, so that a listing can say it.
 //!
-//! Two plain stores a wait. Who looks from another thread may see the kind of one wait and the object of another, when the context goes on
+//! Three plain stores a wait. Who looks from another thread may see the kind of one wait and the object of another, when the context goes on
 //! meanwhile: a listing is a snapshot that nothing is built upon.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use rustix::time::{ClockId, clock_gettime};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A kind of wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,18 +75,39 @@ const KINDS: [WaitsFor; 19] = [
     WaitsFor::Select,
 ];
 
-/// What a context's last wait was for.
+/// Milliseconds of the kernel's coarse clock, which is cheap to read and moves a few hundred times a second. It turns over after seven weeks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick(u32);
+
+impl Tick {
+    pub(crate) fn now() -> Tick {
+        let now = clock_gettime(ClockId::MonotonicCoarse);
+        Tick((now.tv_sec as u32).wrapping_mul(1000).wrapping_add((now.tv_nsec / 1_000_000) as u32))
+    }
+
+    /// How long ago it was.
+    pub(crate) fn elapsed(self) -> Duration {
+        let milliseconds = Tick::now().0.wrapping_sub(self.0);
+        // A worker's tick that was read before ours may have been noted after it.
+        Duration::from_millis(if milliseconds > u32::MAX / 2 { 0 } else { milliseconds.into() })
+    }
+}
+
+/// What a context's last wait was for, and since when.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     kind: AtomicU8,
+    /// A tick.
+    since: AtomicU32,
     /// An address, a descriptor, the number of a context; 0 for none.
     object: AtomicUsize,
 }
 
 impl Waiting {
     #[inline(always)]
-    pub(crate) fn set(&self, kind: WaitsFor, object: usize) {
+    pub(crate) fn set(&self, kind: WaitsFor, object: usize, since: Tick) {
         self.kind.store(kind as u8, Ordering::Relaxed);
+        self.since.store(since.0, Ordering::Relaxed);
         self.object.store(object, Ordering::Relaxed);
     }
 
@@ -92,6 +115,11 @@ impl Waiting {
     pub(crate) fn get(&self) -> (WaitsFor, usize) {
         let kind = usize::from(self.kind.load(Ordering::Relaxed));
         (KINDS[kind], self.object.load(Ordering::Relaxed))
+    }
+
+    /// When the last wait began.
+    pub(crate) fn since(&self) -> Tick {
+        Tick(self.since.load(Ordering::Relaxed))
     }
 }
 
@@ -104,7 +132,7 @@ mod tests {
         let waiting = Waiting::default();
         for (number, kind) in KINDS.into_iter().enumerate() {
             assert_eq!(kind as usize, number);
-            waiting.set(kind, number);
+            waiting.set(kind, number, Tick::now());
             assert_eq!(waiting.get(), (kind, number));
         }
     }

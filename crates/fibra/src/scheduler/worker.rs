@@ -8,20 +8,21 @@
 //!   unstarted (any worker may take) ───────▶ first resume: a stack is bound, and from now on it stays here
 //! ```
 //!
-//! How it ends is in [`end`], the table of what it has started in [`tasks`].
+//! How it ends is in [`end`], the table of what it has started in [`super::started`].
 //!
 //! Everything in [`Worker`] belongs to its thread; what others may touch is in [`Shared`]. No cell is borrowed while a coroutine
 //! runs. A worker with nothing to do sleeps in its driver until an event, a timer or a letter; there is no tick.
 
 mod end;
-mod tasks;
 
-use self::tasks::Tasks;
 use super::core::{Core, Phase};
+use super::living;
 use super::run_queue::RunQueue;
 use super::shared::Shared;
+use super::started::Tasks;
 use super::state::{Mode, Signal, Wake};
 use super::task::TaskPtr;
+use super::waiting::Tick;
 use crate::time::timer_wheel::{TimerKey, TimerWheel};
 use fibra_context::{CoroutineResult, Label, StackCache, arena, coroutine};
 use fibra_driver::{Completion, Driver, Token};
@@ -94,6 +95,8 @@ pub(crate) struct Worker {
     /// Whether requests to stop have been put off, because a coroutine was suspended while it unwound.
     put_off: Cell<bool>,
     random: Cell<u64>,
+    /// About the present, for notes on waiting.
+    tick: Cell<Tick>,
     completions: RefCell<Vec<Completion>>,
     expired: RefCell<Vec<TaskPtr>>,
     mail: RefCell<Vec<TaskPtr>>,
@@ -140,6 +143,7 @@ impl Worker {
             killed: Cell::new(false),
             put_off: Cell::new(false),
             random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95)),
+            tick: Cell::new(Tick::now()),
             completions: RefCell::default(),
             expired: RefCell::default(),
             mail: RefCell::default(),
@@ -169,13 +173,23 @@ impl Worker {
         let before = HERE.with(|here| here.replace(self));
         assert!(before.is_null(), "a thread is one worker at a time");
         let _leave = Leave;
-        or_abort(f)
+        let context = super::park::of_this_thread();
+        living::note_worker(context.header(), Some(&self.shared));
+        let result = or_abort(f);
+        living::note_worker(context.header(), None);
+        result
     }
 
     /// The coroutine that runs; none while the worker itself does.
     #[inline]
     pub(crate) fn current(&self) -> Option<TaskPtr> {
         self.current.get()
+    }
+
+    /// About the present: as of the last look.
+    #[inline(always)]
+    pub(super) fn tick(&self) -> Tick {
+        self.tick.get()
     }
 
     #[inline]
@@ -302,6 +316,7 @@ impl Worker {
     #[cold]
     fn look(&self) {
         self.until_look.set(RESUMES_PER_LOOK);
+        self.tick.set(Tick::now());
         self.fire_timers();
         // Another worker may have given a stack back.
         self.feed(1);
@@ -366,6 +381,7 @@ impl Worker {
             return false;
         }
         self.current.set(Some(task));
+        self.shared.note_resumed(task);
         self.budget.set(BUDGET);
         // SAFETY: the task is bound to this worker, and only its thread touches the cell; the code that runs inside never does.
         let over = unsafe { (*header.coroutine.get()).as_mut() }
@@ -414,7 +430,7 @@ impl Worker {
         });
         // SAFETY: nobody else has the task yet: it is in no queue any more and has no token.
         unsafe { *header.coroutine.get() = Some(body) };
-        header.slot.set(self.tasks.borrow_mut().insert(task));
+        header.slot.set(self.tasks.borrow_mut().insert(task.token(), &self.shared.started));
         header.worker.store(Arc::as_ptr(&self.shared).cast_mut(), Ordering::Release);
         true
     }
@@ -490,6 +506,7 @@ impl Worker {
         let slept = (tidy && !starved).then(Instant::now);
         self.ask_driver(timeout);
         self.shared.mailbox.get_up();
+        self.tick.set(Tick::now());
         self.until_look.set(RESUMES_PER_LOOK);
         if starved {
             self.feed(usize::MAX);
@@ -504,7 +521,7 @@ impl Worker {
     fn tidy(&self) {
         self.untidy.set(false);
         self.stacks.borrow_mut().trim(IDLE_STACKS);
-        self.tasks.borrow_mut().shrink();
+        self.tasks.borrow_mut().shrink(&self.shared.started);
         // A long backlog takes a while: whatever happens meanwhile comes first.
         while arena::trim_some(TRIM, IDLE_STACKS) > 0 {
             self.ask_driver(Some(Duration::ZERO));
