@@ -12,6 +12,7 @@
 //! | [`worker`] | the loop of one OS thread |
 //! | [`shared`] | what others may touch of a worker |
 //! | [`core`] | what the workers have in common: placing tasks, and the end |
+//! | [`virtual_time`] | the clock of a simulation |
 //! | [`runtime`] | making one, running in one, dropping one |
 //! | [`settings`] | what the environment says |
 
@@ -26,6 +27,7 @@ pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod task;
+pub(crate) mod virtual_time;
 pub(crate) mod waiting;
 pub(crate) mod worker;
 

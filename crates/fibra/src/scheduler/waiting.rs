@@ -73,6 +73,13 @@ const KINDS: [WaitsFor; 19] = [
     WaitsFor::Select,
 ];
 
+impl WaitsFor {
+    /// Whether the kernel, or a thread that calls it, ends the wait.
+    pub(crate) fn is_outside(self) -> bool {
+        matches!(self, WaitsFor::Receive | WaitsFor::Send | WaitsFor::File | WaitsFor::Blocking)
+    }
+}
+
 /// What a context's last wait was for.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
