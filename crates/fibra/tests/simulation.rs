@@ -252,6 +252,29 @@ fn every_order_of_what_can_run_comes_up() {
 }
 
 #[test]
+fn a_sleep_that_is_over_at_once_is_no_last_resort() {
+    within(limit::LIMIT, || {
+        let mut orders = HashSet::new();
+        for seed in 0..100 {
+            let trace = Trace::default();
+            let (sleeps, yields) = (trace.clone(), trace.clone());
+            Simulation::new().seed(seed).run(|| {
+                spawn(move || {
+                    sleep(Duration::ZERO);
+                    sleeps.note("sleeps");
+                });
+                spawn(move || {
+                    (0..3).for_each(|_| yield_now());
+                    yields.note("yields");
+                });
+            });
+            orders.insert(trace.take());
+        }
+        assert_eq!(orders.len(), 2, "{orders:?}");
+    });
+}
+
+#[test]
 fn in_order_runs_as_a_runtime_does_whatever_the_seed() {
     within(limit::LIMIT, || {
         for seed in 0..10 {
@@ -500,7 +523,7 @@ fn a_socket_is_no_deadlock_for_somebody_outside_may_write() {
 #[test]
 fn a_connection_inside_is_faster_than_any_timeout() {
     within(limit::LIMIT, || {
-        explore(20, || {
+        let echo = || {
             let listener = fibra::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
             let server = spawn(move || {
@@ -520,7 +543,9 @@ fn a_connection_inside_is_faster_than_any_timeout() {
             }
             drop(client);
             server.join().unwrap();
-        });
+        };
+        explore(20, echo);
+        Simulation::new().in_order().run(echo);
     });
 }
 

@@ -44,7 +44,7 @@ impl Worker {
 
     fn go_on_in_time(&self, time: &VirtualTime) {
         if time.is_held() {
-            return self.ask_driver(self.core.patience());
+            return self.ask_driver(self.patience_left());
         }
         if self.driver.borrow().has_sources() {
             self.ask_driver(Some(Duration::ZERO));
@@ -62,13 +62,18 @@ impl Worker {
             return time.jump(deadline);
         }
         if self.tasks.borrow().iter().any(|task| self.waits_for(task).0.is_outside()) {
-            return self.ask_driver(self.core.patience());
+            return self.ask_driver(self.patience_left());
         }
         if self.core.phase() == Phase::Killing {
             return time.give_up();
         }
         time.report(self.describe());
         self.core.kill();
+    }
+
+    /// How long to wait for the outside: until it is over, or at the end until patience is.
+    fn patience_left(&self) -> Option<Duration> {
+        self.core.patience().filter(|left| !left.is_zero())
     }
 
     fn waits_for(&self, task: super::TaskPtr) -> (WaitsFor, usize) {
