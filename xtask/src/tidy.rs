@@ -37,6 +37,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/scheduler/task.rs",
     "crates/fibra/src/scheduler/worker.rs",
     "crates/fibra/src/scheduler/worker/end.rs",
+    "crates/fibra/src/scheduler/worker/standstill.rs",
     "crates/fibra/src/scope.rs",
     "crates/fibra/src/spawn.rs",
     "crates/fibra/src/sync/wait_list.rs",

@@ -19,6 +19,7 @@ use crate::scheduler::living;
 use crate::scheduler::park;
 use crate::scheduler::runtime::{enter_ambient, existing_core};
 use crate::scheduler::task::{Kind, Settings, TaskPtr, new_task};
+use crate::scheduler::virtual_time::Hold;
 use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::Worker;
 use crate::spawn::JoinHandle;
@@ -62,8 +63,8 @@ struct Queue {
 
 /// One call for a thread of the pool.
 enum Call {
-    /// A task with a handle, and the runtime that its spawns belong to. The call owns a reference.
-    Job(TaskPtr, Option<Arc<Core>>),
+    /// A task with a handle, and the runtime that its spawns belong to; in a simulation the time waits for it. The call owns a reference.
+    Job(TaskPtr, Option<Arc<Core>>, Option<Hold>),
     /// A closure that somebody is parked for.
     Borrowed(Borrowed),
 }
@@ -139,7 +140,9 @@ where
     // SAFETY: `F` and `T` are `'static` and may cross threads.
     let task = unsafe { new_task(settings, 1, f) };
     let handle = JoinHandle::new(task.clone());
-    if let Err((error, call)) = POOL.submit(Call::Job(task.into_ptr(), existing_core())) {
+    let core = existing_core();
+    let hold = core.as_ref().and_then(Hold::new);
+    if let Err((error, call)) = POOL.submit(Call::Job(task.into_ptr(), core, hold)) {
         call.give_up();
         panic!("cannot start a thread for a blocking call: {error}");
     }
@@ -210,6 +213,7 @@ where
         token: park::token(),
         core: existing_core(),
     };
+    let _hold = borrowed.core.as_ref().and_then(Hold::new);
     if start(borrowed) {
         park::waits_for(WaitsFor::Blocking, 0);
         // The pool's thread has the address of `slot`; it wakes us when it has written the result and will not touch it again.
@@ -232,7 +236,7 @@ where
 impl Call {
     fn make(self) {
         match self {
-            Call::Job(task, core) => enter_ambient(core, || {
+            Call::Job(task, core, _hold) => enter_ambient(core, || {
                 let runtime = existing_core().map(|core| core.number);
                 // SAFETY: the call owns a reference.
                 let _listed = living::list(unsafe { task.add_ref() }, runtime);
@@ -253,7 +257,7 @@ impl Call {
 
     /// Ends a job that no thread will run.
     fn give_up(self) {
-        if let Call::Job(task, _) = self {
+        if let Call::Job(task, ..) = self {
             // SAFETY: the call owns the reference of a task that never ran.
             unsafe {
                 task.abandon();

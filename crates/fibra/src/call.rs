@@ -6,6 +6,7 @@
 use crate::blocking;
 use crate::cancel;
 use crate::scheduler::park;
+use crate::scheduler::virtual_time::Hold;
 use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::{Worker, or_abort};
 use fibra_driver::{Call, Driver, Flight, Start};
@@ -28,6 +29,7 @@ where
         // on its stack. A context that is never resumed keeps that for ever.
         match worker.with_driver(|driver| unsafe { driver.start_call(&mut call, &flight) }) {
             Some(Start::Pending) => {
+                let _hold = Hold::new(&worker.core);
                 park::waits_for(WaitsFor::File, 0);
                 or_abort(park::park_until_woken);
             }

@@ -73,6 +73,9 @@
 //! [`run`] waits for every coroutine that is not a [daemon](Builder::daemon). A [`Stop`] ends the waits of many at once (that is how a server ends
 //! its accepts and idle reads); [`signal`] tells when it is time to.
 //!
+//! # Test
+//! [`simulation`] runs a test in virtual time, in which hours of sleep are over at once, and under many schedules, each of which can be repeated.
+//!
 //! # Stacks
 //! A coroutine's stack has 64 KiB unless its [`Builder`] or the runtime says otherwise; untouched pages cost nothing. One that runs
 //! over the end is stopped by a guard and reported with its name, its size and what to raise.
@@ -84,6 +87,7 @@
 //! | `FIBRA_STACK_SIZE` | bytes of a coroutine's stack (`65536`, `256k`, `1m`); default 64 KiB |
 //! | `FIBRA_DRIVER` | how descriptors are waited for: `auto`, `epoll` or `uring` |
 //! | `FIBRA_URING` | how rings are made and used, a list of words; `off` for none, not even for files (see `fibra_driver::RingSettings`) |
+//! | `FIBRA_SEED` | the one run of a [`simulation`] that is to be repeated |
 //! | `FIBRA_GUARD` | how stacks are guarded: `auto`, `lightweight` (Linux 6.13) or `mprotect` |
 //!
 //! What safe code may rely on, and the known limits, are written down in the repository's `SOUNDNESS.md`.
@@ -100,6 +104,7 @@ mod outcome;
 mod scheduler;
 mod scope;
 pub mod signal;
+pub mod simulation;
 mod spawn;
 pub mod sync;
 mod task_local;

@@ -23,6 +23,7 @@ use super::run_queue::Schedule;
 use super::shared::{Shared, count};
 use super::sync::{self, AtomicU8, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence};
 use super::task::{TaskPtr, TaskRef};
+use super::virtual_time::VirtualTime;
 use super::worker::Worker;
 use crate::time::clock::Clock;
 use std::io;
@@ -54,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) schedule: Option<Arc<dyn Schedule>>,
     pub(crate) driver_name: &'static str,
     clock: Option<Arc<dyn Clock>>,
+    /// Set in a simulation: the clock is this, and there is one worker.
+    pub(crate) virtual_time: Option<Arc<VirtualTime>>,
     phase: AtomicU8,
     /// Non-daemon tasks spawned by threads that are no workers of this runtime.
     spawned_outside: AtomicU64,
@@ -76,6 +79,7 @@ impl Core {
         driver_name: &'static str,
         schedule: Option<Arc<dyn Schedule>>,
         clock: Option<Arc<dyn Clock>>,
+        virtual_time: Option<Arc<VirtualTime>>,
     ) -> Core {
         Core {
             number: living::next_runtime(),
@@ -84,6 +88,7 @@ impl Core {
             schedule,
             driver_name,
             clock,
+            virtual_time,
             phase: AtomicU8::new(Phase::Running as u8),
             spawned_outside: AtomicU64::new(0),
             finished_outside: AtomicU64::new(0),
@@ -138,7 +143,12 @@ impl Core {
     }
 
     pub(crate) fn is_out_of_patience(&self) -> bool {
-        self.killing_since.get().is_some_and(|since| since.elapsed() > PATIENCE)
+        self.killing_since.get().is_some_and(|since| since.elapsed() > PATIENCE) || self.is_hopeless()
+    }
+
+    /// Whether it is a simulation in which nothing that is left will ever run.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.virtual_time.as_ref().is_some_and(|time| time.is_hopeless())
     }
 
     /// When patience ends, for workers that sleep meanwhile.

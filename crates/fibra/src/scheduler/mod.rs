@@ -15,6 +15,7 @@
 //! | [`worker`] | the loop of one OS thread |
 //! | [`shared`] | what others may touch of a worker |
 //! | [`core`] | what the workers have in common: placing tasks, and the end |
+//! | [`virtual_time`] | the clock of a simulation |
 //! | [`runtime`] | making one, running in one, dropping one |
 //! | [`settings`] | what the environment says |
 
@@ -31,6 +32,7 @@ pub(crate) mod started;
 pub(crate) mod state;
 pub(crate) mod sync;
 pub(crate) mod task;
+pub(crate) mod virtual_time;
 pub(crate) mod waiting;
 pub(crate) mod watchers;
 pub(crate) mod worker;

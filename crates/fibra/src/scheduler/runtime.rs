@@ -6,6 +6,7 @@ use super::run_queue::Schedule;
 use super::settings::{self, DriverKind};
 use super::shared::Shared;
 use super::task::{Settings, new_task};
+use super::virtual_time::VirtualTime;
 use super::worker::{self, Worker};
 use crate::spawn::{Builder, JoinHandle};
 use crate::time::clock::Clock;
@@ -38,6 +39,7 @@ pub struct RuntimeBuilder {
     name: Option<String>,
     schedule: Option<Arc<dyn Schedule>>,
     clock: Option<Arc<dyn Clock>>,
+    virtual_time: Option<Arc<VirtualTime>>,
 }
 
 impl std::fmt::Debug for RuntimeBuilder {
@@ -129,6 +131,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// One worker, with a time of its own.
+    pub(crate) fn simulated(mut self, time: Arc<VirtualTime>) -> Self {
+        self.workers = Some(1);
+        self.clock = Some(Arc::clone(&time) as Arc<dyn Clock>);
+        self.virtual_time = Some(time);
+        self
+    }
+
     /// Starts a runtime, with all its workers in the background.
     ///
     /// # Errors
@@ -203,7 +213,8 @@ impl RuntimeBuilder {
         let drivers = drivers(driver, workers, &settings::ring()?)?;
         let shared = drivers.iter().map(|driver| Arc::new(Shared::new(driver.notifier()))).collect();
         let driver_name = drivers[0].name();
-        let core = Arc::new(Core::new(shared, stack_size, driver_name, self.schedule, self.clock));
+        let core = Core::new(shared, stack_size, driver_name, self.schedule, self.clock, self.virtual_time);
+        let core = Arc::new(core);
         living::enter_runtime(&core);
         Ok((core, drivers))
     }
@@ -255,13 +266,26 @@ where
         // placed on this worker and is not offered to others.
         let main = unsafe { new_task(settings, 1, body) };
         Core::place_here(&worker, main.clone());
-        worker.run(&|| main.header().join.is_done() && core.all_done());
+        worker.run(&|| (main.header().join.is_done() && core.all_done()) || core.is_hopeless());
+        if !main.header().join.is_done() {
+            abandoned(core);
+        }
         core.kill();
         worker.run(&|| worker.has_ended());
         worker.close();
         // SAFETY: the loop ended because the task had; this is its only handle, and `T` is what it returns.
         unsafe { main.take_result::<thread::Result<T>>() }.and_then(|result| result)
     })
+}
+
+/// The main coroutine of a simulation waits for ever, and cannot be unwound. It borrows from our caller, to whom there is no way back.
+#[cold]
+fn abandoned(core: &Core) -> ! {
+    let deadlock = core.virtual_time.as_ref().and_then(|time| time.deadlock()).unwrap_or_default();
+    eprintln!(
+        "fibra: {deadlock}\nfibra: the main coroutine waits in a shield, or for somebody who does, and cannot be ended"
+    );
+    std::process::abort();
 }
 
 fn start_threads(

@@ -75,6 +75,13 @@ const KINDS: [WaitsFor; 19] = [
     WaitsFor::Select,
 ];
 
+impl WaitsFor {
+    /// Whether the kernel, or a thread that calls it, ends the wait.
+    pub(crate) fn is_outside(self) -> bool {
+        matches!(self, WaitsFor::Receive | WaitsFor::Send | WaitsFor::File | WaitsFor::Blocking)
+    }
+}
+
 /// Milliseconds of the kernel's coarse clock, which is cheap to read and moves a few hundred times a second. It turns over after seven weeks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tick(u32);

@@ -8,12 +8,13 @@
 //!   unstarted (any worker may take) ───────▶ first resume: a stack is bound, and from now on it stays here
 //! ```
 //!
-//! How it ends is in [`end`], the table of what it has started in [`super::started`].
+//! How it ends is in [`end`], the table of what it has started in [`super::started`], how the time passes in a simulation in [`standstill`].
 //!
 //! Everything in [`Worker`] belongs to its thread; what others may touch is in [`Shared`]. No cell is borrowed while a coroutine
 //! runs. A worker with nothing to do sleeps in its driver until an event, a timer or a letter; there is no tick.
 
 mod end;
+mod standstill;
 
 use super::core::{Core, Phase};
 use super::living;
@@ -83,8 +84,11 @@ pub(crate) struct Worker {
     starved: RefCell<VecDeque<TaskPtr>>,
     current: Cell<Option<TaskPtr>>,
     budget: Cell<u32>,
+    /// What a coroutine's budget is when it is resumed.
+    allowance: u32,
     /// Resumes until the next look at timers and driver.
     until_look: Cell<u32>,
+    resumes_per_look: u32,
     /// Looks until memory is given back.
     until_trim: Cell<u32>,
     /// Whose turn it is when both queues have something: fairness between what was woken and what has not started.
@@ -127,6 +131,8 @@ impl Worker {
     pub(crate) fn new(core: Arc<Core>, index: usize, driver: Driver) -> Worker {
         let shared = Arc::clone(&core.workers[index]);
         let now = core.now();
+        let seed = core.virtual_time.as_ref().and_then(|time| time.seed());
+        let seeded = seed.unwrap_or(0).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         Worker {
             ready: RefCell::new(RunQueue::new(core.schedule.clone())),
             timers: RefCell::new(TimerWheel::new(now)),
@@ -136,13 +142,20 @@ impl Worker {
             starved: RefCell::default(),
             current: Cell::new(None),
             budget: Cell::new(BUDGET),
+            allowance: if seed.is_some() { 1 } else { BUDGET },
             until_look: Cell::new(RESUMES_PER_LOOK),
+            // What has become ready is among the next that a seed chooses from.
+            resumes_per_look: if seed.is_some() { 1 } else { RESUMES_PER_LOOK },
             until_trim: Cell::new(LOOKS_PER_TRIM),
             turn: Cell::new(false),
             untidy: Cell::new(false),
             killed: Cell::new(false),
             put_off: Cell::new(false),
-            random: Cell::new(0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95)),
+            // Not zero, of which there would come nothing else.
+            random: Cell::new(
+                (0x9E37_79B9_7F4A_7C15 ^ seeded ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95))
+                    .max(1),
+            ),
             tick: Cell::new(Tick::now()),
             completions: RefCell::default(),
             expired: RefCell::default(),
@@ -231,8 +244,10 @@ impl Worker {
         let left = self.budget.get() - 1;
         self.budget.set(left);
         if left == 0 {
-            self.budget.set(BUDGET);
-            self.yield_now();
+            self.budget.set(self.allowance);
+            if self.allowance == BUDGET || self.random() % 4 == 0 {
+                self.yield_now();
+            }
         }
     }
 
@@ -315,7 +330,10 @@ impl Worker {
     /// A look at what happened outside, without waiting.
     #[cold]
     fn look(&self) {
-        self.until_look.set(RESUMES_PER_LOOK);
+        self.until_look.set(self.resumes_per_look);
+        if let Some(time) = &self.core.virtual_time {
+            time.toil(self.resumes_per_look);
+        }
         self.tick.set(Tick::now());
         self.fire_timers();
         // Another worker may have given a stack back.
@@ -354,6 +372,12 @@ impl Worker {
         if self.shared.mailbox.is_full() {
             self.read_mail();
         }
+        if self.core.schedule.is_some() {
+            // All that can run is the schedule's to choose from.
+            while let Some(task) = self.shared.pop_unstarted() {
+                self.push_ready(task);
+            }
+        }
         // By turns, so that neither what was woken nor what has not started keeps the other waiting.
         let turn = !self.turn.get();
         self.turn.set(turn);
@@ -382,7 +406,7 @@ impl Worker {
         }
         self.current.set(Some(task));
         self.shared.note_resumed(task);
-        self.budget.set(BUDGET);
+        self.budget.set(self.allowance);
         // SAFETY: the task is bound to this worker, and only its thread touches the cell; the code that runs inside never does.
         let over = unsafe { (*header.coroutine.get()).as_mut() }
             .expect("a bound task has a coroutine until it ends")
@@ -484,6 +508,9 @@ impl Worker {
     /// Nothing can run: waits for the outside.
     fn sleep(&self, over: &dyn Fn() -> bool) {
         self.ready.borrow_mut().shrink();
+        if let Some(time) = &self.core.virtual_time {
+            return self.stand_still(time, over);
+        }
         let starved = !self.starved.borrow().is_empty();
         if !self.shared.lie_down() {
             return;

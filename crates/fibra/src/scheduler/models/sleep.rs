@@ -51,7 +51,7 @@ fn no_letter_is_slept_over() {
 fn core(workers: usize) -> StdArc<Core> {
     let notifier = Driver::epoll(fibra_driver::RingSettings::default()).unwrap().notifier();
     let workers = (0..workers).map(|_| StdArc::new(Shared::new(notifier.clone()))).collect();
-    StdArc::new(Core::new(workers, 0, "none", None, None))
+    StdArc::new(Core::new(workers, 0, "none", None, None, None))
 }
 
 /// Something to be counted.
