@@ -96,6 +96,7 @@ pub mod cancel;
 mod context;
 pub mod fs;
 pub mod net;
+pub mod queue;
 mod scheduler;
 mod scope;
 pub mod signal;
