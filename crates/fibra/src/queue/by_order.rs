@@ -281,6 +281,11 @@ impl<O: Order> QueueBy<O> {
         }
     }
 
+    #[inline]
+    pub(super) fn has_room(&self, locked: &Locked<'_, O>) -> bool {
+        locked.items.len() < self.capacity
+    }
+
     /// Puts the item in if that needs no wait. Returns who waited for it and has it now. The item is still there if it is refused.
     #[inline]
     pub(super) fn offer<'a>(
@@ -297,7 +302,7 @@ impl<O: Order> QueueBy<O> {
             locked.unfinished += 1;
             return Ok(Some(getter));
         }
-        if locked.items.len() >= self.capacity {
+        if !self.has_room(locked) {
             return Err(Refused::Full);
         }
         if let Some(offered) = item {
@@ -426,9 +431,16 @@ impl<'a, O: Order> IntoIterator for &'a QueueBy<O> {
 
 impl<O: Order> fmt::Debug for QueueBy<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let locked = self.lists.lock();
+        let (len, shut) = (locked.items.len(), locked.shut);
+        let (getters, putters) = (locked.len(GETTERS), locked.len(PUTTERS));
+        drop(locked);
         f.debug_struct("Queue")
-            .field("len", &self.len())
+            .field("len", &len)
             .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
+            .field("getters", &getters)
+            .field("putters", &putters)
+            .field("shut_down", &shut)
+            .finish()
     }
 }

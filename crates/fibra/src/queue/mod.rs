@@ -23,12 +23,17 @@
 //! ```
 
 mod accounting;
+mod arms;
 mod by_order;
 mod error;
 mod heap;
 mod order;
+mod select;
+mod select_macro;
 
 pub use accounting::Shutdown;
+pub use arms::{Get, Put, Timer, after, at};
 pub use by_order::{Iter, LifoQueue, PriorityQueue, Queue, QueueBy};
 pub use error::{ExtraTaskDone, GetError, PutError};
 pub use order::{Fifo, Lifo, Order, Priority};
+pub use select::{Selectable, select, select_deadline, select_timeout, try_select};

@@ -318,11 +318,6 @@ impl Claim {
         self.0.compare_exchange(Claim::OPEN, index, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Nobody has won it. For its context, when none of its waiters is in a list.
-    pub(crate) fn reopen(&self) {
-        self.0.store(Claim::OPEN, Ordering::Relaxed);
-    }
-
     /// By which index it was won.
     pub(crate) fn winner(&self) -> Option<u32> {
         Some(self.0.load(Ordering::Acquire)).filter(|&index| index != Claim::OPEN)
