@@ -101,6 +101,7 @@ mod context;
 pub mod fs;
 pub mod net;
 mod outcome;
+pub mod queue;
 mod scheduler;
 mod scope;
 pub mod signal;

@@ -23,7 +23,7 @@
 //!   request at its next wait. Nothing has to be passed on, and nothing is lost.
 //!
 //! # Waiting for one of several
-//! A context that waits in several lists at once ([`select`](crate::queue::Select)) has one [`Claim`] for all its waiters. Who takes one of them out must win the claim
+//! A context that waits in several lists at once ([`select`](crate::queue::select())) has one [`Claim`] for all its waiters. Who takes one of them out must win the claim
 //! before it gives anything; who loses has taken out a waiter that is served elsewhere, and goes on to the next. So there is one
 //! wake-up, as always. The context then takes its other waiters out of their lists, under their locks.
 
@@ -150,39 +150,62 @@ impl<'a, S, T, const N: usize> Guard<'a, S, T, N> {
         self.guard.lists[list].len == 0
     }
 
-    /// The value of the first that waits in a list and has not been served elsewhere (it may be by the time that [`next`](Self::next) is called).
+    /// The state, and the value of the first that waits in a list and has not been served elsewhere (it may be by the time that it is [taken out](Self::take_front)).
     #[inline]
-    pub(crate) fn front(&mut self, list: usize) -> Option<&mut T> {
+    pub(crate) fn front(&mut self, list: usize) -> Option<(&mut S, &mut T)> {
         loop {
             let waiter = self.guard.lists[list].first;
             // SAFETY: it is in the list, whose lock is held, so it is there; and so is its claim.
             let served = unsafe { (*waiter.as_ref()?).claim.as_ref() }.is_some_and(Claim::is_won);
             if !served {
                 // SAFETY: as above; the value is the lock's holder's while the waiter is in the list, and the borrow keeps the guard.
-                return Some(unsafe { &mut *(*waiter).value.get() });
+                return Some((&mut self.guard.state, unsafe { &mut *(*waiter).value.get() }));
             }
             // SAFETY: it is in this list.
             unsafe { self.guard.lists[list].unlink(waiter) };
         }
     }
 
-    /// Takes out the first that waits in a list, who is to be given what it waits for.
+    /// Takes out the first that waits in a list, who is to be given what it waits for: unless there is none, or it is served elsewhere.
+    #[inline]
+    pub(crate) fn take_front(&mut self, list: usize) -> Option<Served<'a, T>> {
+        let waiter = self.guard.lists[list].first;
+        if waiter.is_null() {
+            return None;
+        }
+        // SAFETY: it is in this list, whose lock is held, so it and its claim are there, and stay while the lock is held.
+        let won = unsafe {
+            self.guard.lists[list].unlink(waiter);
+            (*waiter).claim.as_ref().is_none_or(|claim| claim.win((*waiter).index))
+        };
+        won.then_some(Served { waiter, primitive: PhantomData })
+    }
+
+    /// Takes out the first that waits in a list and is not served elsewhere.
     #[inline]
     pub(crate) fn next(&mut self, list: usize) -> Option<Served<'a, T>> {
-        loop {
-            let waiter = self.guard.lists[list].first;
-            if waiter.is_null() {
-                return None;
-            }
-            // SAFETY: it is in this list, whose lock is held, so it and its claim are there, and stay while the lock is held.
-            let won = unsafe {
-                self.guard.lists[list].unlink(waiter);
-                (*waiter).claim.as_ref().is_none_or(|claim| claim.win((*waiter).index))
-            };
-            if won {
-                return Some(Served { waiter, primitive: PhantomData });
+        while !self.is_empty(list) {
+            let served = self.take_front(list);
+            if served.is_some() {
+                return served;
             }
         }
+        None
+    }
+
+    /// Whether somebody waits in a list who has not been served elsewhere, and is not the context with this claim.
+    pub(crate) fn has_other(&self, list: usize, claim: &Claim) -> bool {
+        let mut waiter = self.guard.lists[list].first;
+        // SAFETY: what is in the list, whose lock is held, is there, and so are the claims.
+        while let Some(other) = unsafe { waiter.as_ref() } {
+            // SAFETY: as above.
+            let other_claim = unsafe { other.claim.as_ref() };
+            if other_claim.is_none_or(|other| !ptr::eq(other, claim) && !other.is_won()) {
+                return true;
+            }
+            waiter = other.next.get();
+        }
+        false
     }
 
     /// Waits in a list, with the lock given back. Returns why the wait has ended, and the value: the waker's if the reason is `Woken`, else the one brought.
