@@ -237,7 +237,7 @@ impl Semaphore {
     fn serve<'a>(&self, guard: &mut Guard<'a, (), usize>, more: usize) -> Option<Served<'a, usize>> {
         let mut permits = self.word.load(Ordering::Acquire) / PERMIT + more;
         let mut last = None;
-        while let Some(wanted) = guard.front(0).map(|wanted| *wanted)
+        while let Some(wanted) = guard.front(0).map(|(_, wanted)| *wanted)
             && wanted <= permits
         {
             permits -= wanted;

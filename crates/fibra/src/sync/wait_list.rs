@@ -178,7 +178,8 @@ impl<'a, S, T, const N: usize> Guard<'a, S, T, N> {
             self.guard.lists[list].unlink(waiter);
             (*waiter).claim.as_ref().is_none_or(|claim| claim.win((*waiter).index))
         };
-        won.then_some(Served { waiter, primitive: PhantomData })
+        // Not made if lost: to drop it is to wake.
+        won.then(|| Served { waiter, primitive: PhantomData })
     }
 
     /// Takes out the first that waits in a list and is not served elsewhere.
