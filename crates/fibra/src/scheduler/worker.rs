@@ -143,7 +143,7 @@ impl Worker {
             current: Cell::new(None),
             budget: Cell::new(BUDGET),
             allowance: if seed.is_some() { 1 } else { BUDGET },
-            until_look: Cell::new(RESUMES_PER_LOOK),
+            until_look: Cell::new(1),
             // What has become ready is among the next that a seed chooses from.
             resumes_per_look: if seed.is_some() { 1 } else { RESUMES_PER_LOOK },
             until_trim: Cell::new(LOOKS_PER_TRIM),
