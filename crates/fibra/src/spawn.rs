@@ -6,6 +6,7 @@ use crate::scheduler::core::Core;
 use crate::scheduler::join_word::Detach;
 use crate::scheduler::park;
 use crate::scheduler::runtime::{check_stack_size, current_core};
+use crate::scheduler::shared::Shared;
 use crate::scheduler::state::{Reason, Signal};
 use crate::scheduler::task::{Settings, TaskRef, new_task};
 use crate::scheduler::waiting::WaitsFor;
@@ -115,6 +116,8 @@ pub struct Builder {
     name: Option<Box<str>>,
     stack_size: Option<usize>,
     daemon: Option<bool>,
+    /// The worker on which it waits for its time.
+    delayed: Option<Arc<Shared>>,
 }
 
 impl Builder {
@@ -223,8 +226,9 @@ impl Builder {
                 f()
             });
         };
+        let delayed = Some(Arc::clone(&worker.shared));
         // SAFETY: `F` and `T` are `'static` and may cross threads.
-        let (task, handle) = unsafe { self.task(&worker.core, None, f) }?;
+        let (task, handle) = unsafe { Builder { delayed, ..self }.task(&worker.core, None, f) }?;
         let now = worker.core.now();
         let start = now.checked_add(delay).unwrap_or(now + crate::time::FAR);
         Core::place_later(worker, task, start);
@@ -245,11 +249,13 @@ impl Builder {
     where
         F: FnOnce() -> T,
     {
-        let stack_size = self.stack_size.map_or(Ok(0), |size| check_stack_size(size).map(|()| size as u32))?;
+        let stack_size =
+            self.stack_size.map_or(Ok(0), |size| check_stack_size(size).map(|()| size as u32))?;
         core.check_stacks()?;
         let mut settings = Settings::of_a_child();
         settings.daemon = self.daemon.unwrap_or(settings.daemon);
         settings.name = self.name;
+        settings.delayed = self.delayed;
         settings.stack_size = stack_size;
         // Last, since from here on the scope waits for the child.
         settings.scope = scope.map(Place::new);
@@ -356,6 +362,9 @@ impl<T> JoinHandle<T> {
     pub fn cancel(&self) {
         // SAFETY: the handle holds a reference.
         unsafe { park::signal(self.task.ptr(), Signal::Kill) };
+        if let Some(worker) = self.task.header().delayed_on() {
+            worker.start_cancelled();
+        }
     }
 
     /// The task, for those who watch it.

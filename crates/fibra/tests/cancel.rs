@@ -214,12 +214,38 @@ fn cancelling_by_the_handle_is_defined_for_every_state() {
         // Not started: its closure is dropped, and what that owns.
         let ran = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&ran);
-        let later =
-            Builder::new().spawn_after(4 * SHORT, move || flag.store(true, Ordering::Relaxed)).unwrap();
+        let later = Builder::new().spawn_after(HOUR, move || flag.store(true, Ordering::Relaxed)).unwrap();
         later.cancel();
         assert!(later.join().unwrap_err().is::<Cancelled>());
         assert!(!ran.load(Ordering::Relaxed));
         assert_eq!(Arc::strong_count(&ran), 1);
+    });
+}
+
+#[test]
+fn one_that_waits_for_its_time_to_start_need_not_wait_when_it_is_cancelled() {
+    on_any_workers(|| {
+        // From another worker, from an OS thread, and when the worker sleeps already.
+        let later: Vec<_> =
+            (0..30).map(|_| Builder::new().spawn_after(HOUR, || unreachable!("it ran")).unwrap()).collect();
+        let cancelling = later.into_iter().enumerate().map(|(number, later)| match number % 3 {
+            0 => spawn(move || {
+                later.cancel();
+                later.join().unwrap_err()
+            }),
+            1 => spawn(move || {
+                sleep(SHORT);
+                later.cancel();
+                later.join().unwrap_err()
+            }),
+            _ => spawn_blocking(move || {
+                later.cancel();
+                later.join().unwrap_err()
+            }),
+        });
+        for cancelled in cancelling.collect::<Vec<_>>() {
+            assert!(cancelled.join().unwrap().is::<Cancelled>());
+        }
     });
 }
 

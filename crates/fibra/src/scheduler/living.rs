@@ -4,13 +4,13 @@
 //! holds a reference, so that what is in it is alive.
 
 use super::core::Core;
-use super::shared::Shared;
-use super::task::{Header, Kind, TaskPtr, TaskRef};
 use super::park;
+use super::shared::Shared;
 use super::state::Signal;
+use super::task::{Header, Kind, TaskPtr, TaskRef};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// By number.
 static THREADS: Mutex<BTreeMap<u64, Thread>> = Mutex::new(BTreeMap::new());
@@ -75,7 +75,8 @@ pub(super) fn unlist(id: u64) {
 
 /// Asks the threads that were started in a runtime to stop.
 pub(super) fn kill_threads(runtime: u64) {
-    let ours = |thread: &&Thread| thread.runtime == Some(runtime) && thread.task.header().kind == Kind::Spawned;
+    let ours =
+        |thread: &&Thread| thread.runtime == Some(runtime) && thread.task.header().kind == Kind::Spawned;
     let threads: Vec<Thread> = lock(&THREADS).values().filter(ours).cloned().collect();
     for thread in threads {
         // SAFETY: `thread` has a reference.

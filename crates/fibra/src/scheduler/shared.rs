@@ -2,7 +2,7 @@
 
 use super::mailbox::{Mailbox, Ring};
 use super::started::Started;
-use super::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::task::TaskPtr;
 use fibra_driver::{Notifier, Token};
 use std::collections::VecDeque;
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     foreign: AtomicUsize,
     /// The token of the task that was resumed last. Written by its thread only, for those who look.
     resumed: std::sync::atomic::AtomicUsize,
+    /// A task was cancelled while it waited, on this worker, for its time to start.
+    cancelled: AtomicBool,
     /// How many non-daemon tasks this worker's code has ever spawned. Written by its thread only.
     pub(crate) spawned: AtomicU64,
     /// How many non-daemon tasks have ever ended here. Written by its thread only.
@@ -49,6 +51,7 @@ impl Shared {
             own: AtomicUsize::new(0),
             foreign: AtomicUsize::new(0),
             resumed: std::sync::atomic::AtomicUsize::new(0),
+            cancelled: AtomicBool::new(false),
             spawned: AtomicU64::new(0),
             finished: AtomicU64::new(0),
         }
@@ -109,13 +112,25 @@ impl Shared {
         slept
     }
 
+    /// A task that waits here for its time to start was cancelled: it need not wait for that.
+    pub(crate) fn start_cancelled(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        self.rouse();
+    }
+
+    /// Whether that was so since the last look. The worker's thread only.
+    #[inline]
+    pub(super) fn take_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) && self.cancelled.swap(false, Ordering::SeqCst)
+    }
+
     /// The worker announces sleep. False when something has come for it: do not sleep. Its thread only.
     pub(crate) fn lie_down(&self) -> bool {
         if !self.mailbox.lie_down() {
             return false;
         }
         // Who places a task here rings only a worker that sleeps: what came just before that was not rung for.
-        if self.backlog() > 0 {
+        if self.backlog() > 0 || self.cancelled.load(Ordering::SeqCst) {
             self.mailbox.get_up();
             return false;
         }

@@ -40,6 +40,7 @@ use fibra_driver::prefetch::prefetch;
 use std::cell::{Cell as StdCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 use std::task::Waker;
 use std::thread;
@@ -88,6 +89,7 @@ pub(crate) struct Header {
 struct Extra {
     name: Option<Box<str>>,
     scope: Option<Place>,
+    delayed: Option<Arc<Shared>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +153,8 @@ enum Stage<F, T> {
 pub(crate) struct Settings {
     pub(crate) name: Option<Box<str>>,
     pub(crate) scope: Option<Place>,
+    /// On which worker it waits for its time to start.
+    pub(crate) delayed: Option<Arc<Shared>>,
     pub(crate) stack_size: u32,
     pub(crate) kind: Option<Kind>,
     pub(crate) daemon: bool,
@@ -307,8 +311,9 @@ pub(crate) fn new_thread(name: Option<Box<str>>) -> TaskRef {
 impl Header {
     #[inline]
     fn new(vtable: &'static VTable, settings: Settings, references: u32) -> Header {
-        let Settings { name, scope, stack_size, kind, daemon, locals } = settings;
-        let extra = (name.is_some() || scope.is_some()).then(|| Box::new(Extra { name, scope }));
+        let Settings { name, scope, stack_size, kind, daemon, locals, delayed } = settings;
+        let extra = (name.is_some() || scope.is_some() || delayed.is_some())
+            .then(|| Box::new(Extra { name, scope, delayed }));
         Header {
             state: State::new(),
             references: AtomicU32::new(references),
@@ -339,6 +344,11 @@ impl Header {
         if let Some(place) = self.extra.as_ref().and_then(|extra| extra.scope.as_ref()) {
             place.adopt(task.clone());
         }
+    }
+
+    /// Where the task waits for its time to start, if it was made to.
+    pub(crate) fn delayed_on(&self) -> Option<&Shared> {
+        self.extra.as_ref()?.delayed.as_deref()
     }
 
     pub(crate) fn name(&self) -> Option<&str> {

@@ -475,6 +475,9 @@ impl Worker {
     }
 
     fn fire_timers(&self) {
+        if self.shared.take_cancelled() {
+            self.hurry_cancelled();
+        }
         if self.timers.borrow().is_empty() {
             return;
         }
@@ -490,6 +493,18 @@ impl Worker {
                 unsafe { super::park::signal(task, Signal::Timeout) };
             }
         }
+    }
+
+    /// What was cancelled while it waited for its time to start is started now, which is to drop it.
+    #[cold]
+    fn hurry_cancelled(&self) {
+        // SAFETY: what has a timer is alive; one that is not bound has not started.
+        let cancelled = |task: &TaskPtr| unsafe {
+            let header = task.header();
+            header.worker.load(Ordering::Relaxed).is_null() && header.state.is_killed()
+        };
+        let cancelled = self.timers.borrow_mut().cancel_all(cancelled);
+        cancelled.into_iter().for_each(|task| self.push_ready(task));
     }
 
     fn ask_driver(&self, timeout: Option<Duration>) {

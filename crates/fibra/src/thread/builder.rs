@@ -120,7 +120,10 @@ impl Builder {
         let mut thread = std::thread::Builder::new();
         if let Some(name) = &self.name {
             if name.contains('\0') {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name of a thread has a NUL byte"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "the name of a thread has a NUL byte",
+                ));
             }
             thread = thread.name(name.clone());
         }
