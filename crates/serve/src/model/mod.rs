@@ -2,6 +2,10 @@
 
 pub mod coroutine;
 
+mod admission;
+mod rarely;
+mod shortage;
+
 use crate::protocol::http::Service;
 use std::io;
 use std::net::SocketAddr;
@@ -81,4 +85,8 @@ pub fn serve(model: Model, options: Options, started: impl FnOnce(&Started)) -> 
     match model {
         Model::Coroutine => coroutine::serve(options, started),
     }
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
 }
