@@ -54,5 +54,5 @@ pub mod protocol;
 pub mod site;
 
 pub use limits::Limits;
-pub use model::{Model, Options, Protocol, Started, Summary, serve};
+pub use model::{Accept, Model, Options, Protocol, Started, Summary, serve};
 pub use site::Site;

@@ -18,12 +18,12 @@ mod http;
 
 use super::admission::{Admission, Place};
 use super::shortage::Shortage;
-use super::{Options, Protocol, Started, Summary, cannot_listen};
+use super::{Options, Protocol, Started, Summary, cannot_listen, stopping};
 use crate::Limits;
 use crate::protocol::http::Service;
 use fibra::net::{TcpListener, TcpStream};
 use fibra::signal::{SIGINT, SIGTERM, Signals};
-use fibra::{Cancelled, Enrolled, Stop};
+use fibra::{Cancelled, DriverKind, Enrolled, Stop};
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -31,12 +31,19 @@ use std::time::{Duration, Instant};
 /// How many connections a stopping server still takes from the listener's queue: as many as that holds.
 const QUEUED: u64 = 4096;
 
-/// Serves until SIGINT or SIGTERM: see [`serve`](super::serve).
+/// Serves until SIGINT or SIGTERM: see [`serve`](super::serve). Without a `driver` the environment says which it is.
 ///
 /// # Errors
 /// When the address cannot be listened on, or the runtime cannot start.
-pub fn serve(options: Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
+pub fn serve(
+    options: Options,
+    driver: Option<DriverKind>,
+    started: impl FnOnce(&Started),
+) -> io::Result<Summary> {
     let mut builder = fibra::Runtime::builder().name("serve");
+    if let Some(driver) = driver {
+        builder = builder.driver(driver);
+    }
     if let Some(workers) = options.workers {
         builder = builder.workers(workers);
     }
@@ -61,16 +68,16 @@ pub fn serve(options: Options, started: impl FnOnce(&Started)) -> io::Result<Sum
             let signal = signals.wait();
             asking_at.get_or_init(Instant::now);
             stop.trigger();
-            tracing::info!(signal, "stopping: no new connections, those in use finish");
+            stopping::tell(signal, true);
             let signal = signals.wait();
             impatient.trigger();
-            tracing::info!(signal, "stopping now");
+            stopping::tell(signal, false);
         })?;
         let mut accepted = server.accept(&listener);
         let deadline = *asked_at.get_or_init(Instant::now) + server.limits().stop_deadline;
         accepted += server.accept_queued(&listener, deadline);
         drop(listener);
-        Ok(Summary { accepted, cut_off: server.finish(deadline, &impatience) })
+        Ok(Summary { accepted, cut_off: server.finish(deadline, &impatience), ..Summary::default() })
     })?
 }
 
@@ -159,9 +166,7 @@ impl Server {
         let waiting = impatience.enroll();
         let _ = waiting.interruptible(|| self.admission.wait_until_empty(deadline));
         let left = self.admission.open();
-        if left > 0 {
-            tracing::warn!(connections = left, "cutting off what has not finished");
-        }
+        stopping::tell_cut_off(left);
         left
     }
 }
