@@ -46,7 +46,7 @@
 //! [idle](protocol::http::Connection::is_idle), after one more look for bytes that have already arrived; and
 //! at the [deadline](limits::Limits::stop_deadline) close the rest.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod limits;
 pub mod model;

@@ -137,8 +137,18 @@ impl Attendant {
     /// One step of a guest, who is gone when it says [`Step::Over`].
     #[inline]
     pub(super) fn step(&mut self, key: usize) -> Step {
+        self.step_by(key, Guest::step)
+    }
+
+    /// The same for a model that has steps of its own.
+    #[inline]
+    pub(super) fn step_by(
+        &mut self,
+        key: usize,
+        step: impl FnOnce(&mut Guest, &mut [u8], &mut Desk) -> Step,
+    ) -> Step {
         let Some(guest) = self.guests.get_mut(key) else { return Step::Over };
-        let step = guest.step(&mut self.input, &mut self.desk);
+        let step = step(guest, &mut self.input, &mut self.desk);
         match step {
             Step::Over => self.dismiss(key),
             step => {

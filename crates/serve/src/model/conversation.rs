@@ -96,6 +96,8 @@ pub(super) struct Conversation {
     deadline: Instant,
     /// Whether the server stops: then what is idle is over.
     stopping: bool,
+    /// Whether the last look for bytes found none.
+    drained: bool,
 }
 
 #[derive(Debug)]
@@ -146,6 +148,7 @@ impl Conversation {
             stage_ends: idle_until,
             deadline: idle_until,
             stopping: false,
+            drained: false,
         }
     }
 
@@ -170,6 +173,7 @@ impl Conversation {
     /// Takes in what was received; nothing at all is the end of the stream.
     #[inline]
     pub(super) fn received(&mut self, bytes: &[u8], desk: &mut Desk) {
+        self.drained = false;
         match self.state {
             _ if bytes.is_empty() => self.state = State::Over,
             State::Receiving => self.contained(desk, |conversation, desk| conversation.answer(bytes, desk)),
@@ -181,6 +185,7 @@ impl Conversation {
     /// There is nothing to receive for now. A conversation that has nothing in flight is over, if the server stops.
     #[inline]
     pub(super) fn drained(&mut self) {
+        self.drained = true;
         let idle = match &self.speech {
             Speech::Echo(_) => true,
             Speech::Http(connection) => connection.is_idle(),
@@ -190,10 +195,31 @@ impl Conversation {
         }
     }
 
+    /// Whether a look for bytes is still to be taken because the server stops: for who is idle is over, once there are none.
+    pub(super) fn owes_a_look(&self) -> bool {
+        self.stopping && !self.drained && self.wish() == Wish::Receive
+    }
+
     /// What is to be sent.
     #[inline]
     pub(super) fn unsent(&self) -> &[u8] {
         &self.output[self.sent..]
+    }
+
+    /// Hands out the buffer of what is to be sent, and from where on: to the kernel, which sends it in its own time. To be brought back by
+    /// [`take_back`](Self::take_back), before [`sent`](Self::sent).
+    pub(super) fn lend_unsent(&mut self) -> (Vec<u8>, usize) {
+        (std::mem::take(&mut self.output), self.sent)
+    }
+
+    /// The buffer is back.
+    pub(super) fn take_back(&mut self, output: Vec<u8>) {
+        self.output = output;
+    }
+
+    /// The socket has failed.
+    pub(super) fn give_up(&mut self) {
+        self.state = State::Over;
     }
 
     /// Notes that so many bytes have been sent.
@@ -245,7 +271,7 @@ impl Conversation {
 
     /// The server stops: what has been begun is finished. A last look for bytes is to follow, and so [`drained`](Self::drained).
     pub(super) fn stop(&mut self) {
-        self.stopping = true;
+        (self.stopping, self.drained) = (true, false);
         if let Speech::Http(connection) = &mut self.speech {
             connection.finish();
         }

@@ -14,7 +14,7 @@ pub(super) const READ: usize = 16 << 10;
 /// A client that is being served.
 #[derive(Debug)]
 pub(super) struct Guest {
-    socket: TcpStream,
+    pub(super) socket: TcpStream,
     pub(super) conversation: Conversation,
     /// What the model has told the kernel to watch for.
     pub(super) watched: Option<Interest>,

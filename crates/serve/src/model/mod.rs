@@ -7,6 +7,10 @@
 //! | [`polling`] | a table | nobody, it spins | no |
 //! | [`select`], [`poll`] | a table | the kernel, which is told all sockets each time | no |
 //! | [`epoll_lt`], [`epoll_et`] | a table | the kernel, which remembers the sockets | loops on threads |
+//! | [`state_machine`] | a table: an enum, and what a stack would keep | the kernel, once for each time it is asked | no |
+//! | [`future`] | a boxed future | its waker, which the reactor has | no |
+//! | [`callback`] | what is registered with its socket | the event loop, by calling | no |
+//! | [`uring`] | a table | the kernel, with what it has done | no |
 //! | [`coroutine`] | a stack of its own | its worker, told by the driver | workers on threads |
 //!
 //! # What they share
@@ -15,12 +19,16 @@
 //! - `door`: listening and accepting; `admission`: the limit of connections; `shortage`: when descriptors are out.
 //! - `stopping`: signals, and the way to the end; `deadlines`: time limits; `rarely`: what is not to be said again and again.
 
+pub mod callback;
 pub mod coroutine;
 pub mod epoll_et;
 pub mod epoll_lt;
+pub mod future;
 pub mod poll;
 pub mod polling;
 pub mod select;
+pub mod state_machine;
+pub mod uring;
 
 mod admission;
 mod attendant;
@@ -59,6 +67,14 @@ pub enum Model {
     EpollLt,
     /// Loops around `epoll_wait(2)`, edge-triggered.
     EpollEt,
+    /// Handlers cut into callbacks, on the library's event loop.
+    Callback,
+    /// Explicit, re-entrant steps.
+    StateMachine,
+    /// The same as a hand-written `Future`, on a minimal executor.
+    Future,
+    /// Completions of a raw `io_uring(7)`.
+    Uring,
 }
 
 impl Model {
@@ -72,6 +88,10 @@ impl Model {
         Model::Poll,
         Model::EpollLt,
         Model::EpollEt,
+        Model::Callback,
+        Model::StateMachine,
+        Model::Future,
+        Model::Uring,
     ];
 
     /// The name under which `--model` knows it.
@@ -96,6 +116,10 @@ impl Model {
             Model::Poll => ("poll", "One loop around poll(2)"),
             Model::EpollLt => ("epoll-lt", "Loops around epoll_wait(2), level-triggered"),
             Model::EpollEt => ("epoll-et", "Loops around epoll_wait(2), edge-triggered"),
+            Model::Callback => ("callback", "Handlers cut into callbacks, on the library's event loop"),
+            Model::StateMachine => ("state-machine", "Explicit, re-entrant steps, on an epoll loop"),
+            Model::Future => ("future", "The same as a hand-written Future, on a minimal executor"),
+            Model::Uring => ("uring", "Completions of a raw io_uring(7)"),
         }
     }
 
@@ -189,6 +213,10 @@ pub fn serve(model: Model, options: Options, started: impl FnOnce(&Started)) -> 
         Model::Poll => poll::serve(&options, started),
         Model::EpollLt => epoll_lt::serve(&options, started),
         Model::EpollEt => epoll_et::serve(&options, started),
+        Model::Callback => callback::serve(&options, started),
+        Model::StateMachine => state_machine::serve(&options, started),
+        Model::Future => future::serve(&options, started),
+        Model::Uring => uring::serve(&options, started),
     }
 }
 
