@@ -42,15 +42,16 @@ const AT_ONCE: usize = 64;
 pub fn serve(options: &Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
     let exclusive =
         if options.accept == Accept::Exclusive { EventFlags::EXCLUSIVE } else { EventFlags::empty() };
-    loops::several(options, "epoll", started, |attendant| {
+    let prepare = |attendant: Attendant| {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &attendant.bell, EventData::new_u64(BELL), EventFlags::IN)?;
         if let Some(door) = &attendant.door {
             let flags = EventFlags::IN | EventFlags::ET | exclusive;
             epoll::add(&epoll, door, EventData::new_u64(DOOR), flags)?;
         }
-        Loop { epoll, attendant, knocked: false }.run()
-    })
+        Ok(Loop { epoll, attendant, knocked: false })
+    };
+    loops::several(options, "epoll", started, prepare, Loop::run)
 }
 
 struct Loop {

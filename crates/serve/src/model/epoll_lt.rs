@@ -43,11 +43,12 @@ const AT_ONCE: usize = 64;
 /// When the address cannot be listened on.
 pub fn serve(options: &Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
     let exclusive = options.accept == Accept::Exclusive;
-    loops::several(options, "epoll", started, |attendant| {
+    let prepare = |attendant: Attendant| {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &attendant.bell, EventData::new_u64(BELL), EventFlags::IN)?;
-        Loop { epoll, attendant, exclusive, door_watched: false }.run()
-    })
+        Ok(Loop { epoll, attendant, exclusive, door_watched: false })
+    };
+    loops::several(options, "epoll", started, prepare, Loop::run)
 }
 
 struct Loop {

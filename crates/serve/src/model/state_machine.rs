@@ -120,15 +120,17 @@ fn enter(guest: &mut Guest, input: &mut [u8], desk: &mut Desk) -> Step {
 /// # Errors
 /// When the address cannot be listened on, or several workers are asked for.
 pub fn serve(options: &Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
-    loops::one(options, "epoll", started, |attendant| {
+    loops::is_one(options)?;
+    let prepare = |attendant: Attendant| {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &attendant.bell, EventData::new_u64(BELL), EventFlags::IN)?;
         if let Some(door) = &attendant.door {
             // Nothing yet: like the others, the door asks when it is open.
             epoll::add(&epoll, door, EventData::new_u64(DOOR), EventFlags::ONESHOT)?;
         }
-        Loop { epoll, attendant, door_asked: false }.run()
-    })
+        Ok(Loop { epoll, attendant, door_asked: false })
+    };
+    loops::several(options, "epoll", started, prepare, Loop::run)
 }
 
 struct Loop {
