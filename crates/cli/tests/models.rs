@@ -382,7 +382,9 @@ fn what_does_not_finish_is_cut_off(model: &str) {
             server.signal(Signal::INT);
         }
         let (status, log) = server.wait();
-        assert!(status.success() && log.contains("cut_off=1"), "{log}");
+        // At the second signal the idle one may be closed and not yet be counted as gone.
+        assert!(status.success() && log.contains("cutting off"), "{log}");
+        assert!(signals == 2 || log.contains("cut_off=1"), "{log}");
     }
 }
 
@@ -447,24 +449,47 @@ fn several_loops_share_an_address_in_each_of_the_ways() {
     }
 }
 
-/// C5: with `EPOLLEXCLUSIVE` (or a listener each) a connection wakes one loop, without it the whole herd.
+/// B5: the cost of asking again and again. All others sleep while nothing comes.
 #[test]
-fn a_connection_wakes_one_loop_of_those_that_share_a_listener_exclusively() {
+fn an_idle_server_computes_nothing_unless_it_polls() {
+    let idle = |model| {
+        let (server, client) = echo(model, &[])?;
+        let others: Vec<_> = (0..10).map(|_| server.connect()).collect();
+        // Their accepting is part of what is counted, and next to nothing.
+        let before = server.computed();
+        Some((model, server, before, (client, others)))
+    };
+    let others = TESTED.iter().filter(|model| **model != "polling");
+    let others: Vec<_> = others.filter_map(|model| idle(model)).collect();
+    let (_, polling, before, _clients) = idle("polling").unwrap();
+    polling.until("60 ms of a core", |server| server.computed() >= before + Duration::from_millis(60));
+    for (model, server, before, _) in &others {
+        let computed = server.computed() - *before;
+        assert!(computed <= Duration::from_millis(30), "{model} computed for {computed:?}");
+    }
+}
+
+/// C5: with `EPOLLEXCLUSIVE` a connection wakes one loop of those that share a listener, without it the whole herd. Wake-ups are counted by the
+/// kernel: most of a herd find that the connection is gone already, and sleep on without a word to the program.
+#[test]
+fn a_connection_wakes_one_loop_if_they_share_the_listener_exclusively() {
     let sleeps = |accept| {
         let arguments = ["--model", "epoll-lt", "--protocol", "echo", "--workers", "8", "--accept", accept];
         let server = Server::start(&arguments);
-        exchange(&mut server.connect(), b"?");
+        let mut clients = vec![server.connect()];
+        exchange(&mut clients[0], b"?");
         let before = server.sleeps();
-        for _ in 0..100 {
-            exchange(&mut server.connect(), b"?");
+        for _ in 0..25 {
+            let accepted = server.descriptors() + 1;
+            clients.push(server.connect());
+            server.until("the connection to be accepted", |server| server.descriptors() == accepted);
         }
         let sleeps = server.sleeps() - before;
-        let log = server.stop();
-        println!("{accept}: {sleeps} sleeps for 100 connections; {log}");
+        println!("{accept}: the loops slept {sleeps} times for 25 connections");
         sleeps
     };
-    let (shared, exclusive) = (sleeps("shared"), sleeps("exclusive"));
-    assert!(2 * shared > 3 * exclusive, "{shared} against {exclusive}");
+    let (shared, exclusive, reuseport) = (sleeps("shared"), sleeps("exclusive"), sleeps("reuseport"));
+    assert!(shared > 2 * exclusive && shared > 2 * reuseport, "{shared}, {exclusive}, {reuseport}");
 }
 
 #[test]

@@ -21,6 +21,7 @@
 use super::admission::{Admission, Place};
 use super::conversation::{Desk, Wish};
 use super::door::{self, Door, Visitor};
+use super::epoll::AT_ONCE;
 use super::guest::{Guest, READ};
 use super::stopping::{Ending, tell, tell_cut_off};
 use super::{Options, Started, Summary, loops};
@@ -35,9 +36,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Wake;
 use std::time::{Duration, Instant};
-
-/// How many guests are let in at one call, before others have their turn.
-const AT_ONCE: usize = 64;
 
 /// The period of a timer that is put off before it is over.
 const NEVER: Duration = Duration::from_secs(1_000_000_000);
