@@ -28,10 +28,14 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME", default_value = Model::Coroutine.name(), value_parser = model_parser())]
     model: Model,
 
-    /// OS threads that run coroutines, or loops of epoll-lt and epoll-et
-    /// [default: FIBRA_WORKERS, or as many as the machine has cores for us; 1 for loops]
+    /// OS threads that run coroutines, loops of epoll-lt and epoll-et, threads of thread-pool, processes of prefork and multi-process
+    /// [default: FIBRA_WORKERS, or as many as the machine has cores for us; 1 loop; 64 threads of thread-pool, 8 processes of prefork]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+
+    /// Connections that a process of prefork serves before another takes its place; 0 for no end
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    connections_per_child: u64,
 
     /// How several loops (of epoll-lt and epoll-et) share the address
     #[arg(long, value_enum, default_value_t = AcceptName::Exclusive)]
@@ -145,6 +149,7 @@ impl Serve {
             protocol,
             address,
             workers: self.workers.map(usize::from),
+            connections_per_child: self.connections_per_child,
             accept,
             service: Arc::new(service),
         };

@@ -87,6 +87,15 @@ impl Admission {
         self.lock().open
     }
 
+    /// The same; if there are any, `waker` is woken when one has ended.
+    pub(super) fn open_or_wake(&self, waker: &Waker) -> usize {
+        let mut connections = self.lock();
+        if connections.open > 0 {
+            connections.leave(waker);
+        }
+        connections.open
+    }
+
     /// The calling context waits until none is open, or the deadline has come.
     pub(super) fn wait_until_empty(&self, deadline: Instant) {
         let waker = waker(fibra::current());

@@ -30,7 +30,7 @@ use std::time::Instant;
 const BACKLOG: i32 = 4096;
 
 /// How many connections a stopping server still takes from the listener's queue: as many as that holds.
-const QUEUED: u64 = BACKLOG as u64;
+pub(super) const QUEUED: u64 = BACKLOG as u64;
 
 /// Where a loop takes its connections from.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(super) struct Door {
     shortage: Shortage,
     state: State,
     last_takes: u64,
+    /// Of the connections that come in.
+    flags: SocketFlags,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +97,20 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
 impl Door {
     /// `waker` ends the loop's wait when a place has been given back.
     pub(super) fn new(listener: Arc<TcpListener>, admission: Arc<Admission>, waker: Waker) -> Door {
-        Door { listener, admission, waker, shortage: Shortage::default(), state: State::Open, last_takes: 0 }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (shortage, state) = (Shortage::default(), State::Open);
+        Door { listener, admission, waker, shortage, state, last_takes: 0, flags }
+    }
+
+    /// The same for somebody who blocks for each connection. The door itself still does not.
+    pub(super) fn to_blocking(mut self) -> Door {
+        self.flags = SocketFlags::CLOEXEC;
+        self
+    }
+
+    /// Where it is, with the port that the system chose if none was said.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 
     /// Whether to wait for the listener to be readable.
@@ -135,7 +150,7 @@ impl Door {
             self.state = State::Full;
             return Visitor::Later;
         };
-        match accept(&self.listener) {
+        match accept(&self.listener, self.flags) {
             Ok(Some(stream)) => {
                 self.shortage.is_over();
                 Visitor::One(stream, place)
@@ -156,7 +171,7 @@ impl Door {
             return None;
         }
         let place = self.admission.take()?;
-        accept(&self.listener).ok().flatten().map(|stream| (stream, place))
+        accept(&self.listener, self.flags).ok().flatten().map(|stream| (stream, place))
     }
 }
 
@@ -166,10 +181,10 @@ impl AsFd for Door {
     }
 }
 
-/// Accepts a connection, which is non-blocking, if one is there.
-fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
+/// Accepts a connection if one is there; waits for one if the listener does.
+pub(super) fn accept(listener: &TcpListener, flags: SocketFlags) -> io::Result<Option<TcpStream>> {
     loop {
-        match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        match rustix::net::accept_with(listener, flags) {
             Ok(fd) => return Ok(Some(fd.into())),
             Err(Errno::AGAIN) => return Ok(None),
             // Nothing of ours is out; it had gone away before it was accepted.

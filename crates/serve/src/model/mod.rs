@@ -4,6 +4,10 @@
 //!
 //! | model | state of a connection | woken by | several workers |
 //! |---|---|---|---|
+//! | [`process`] | a process | the kernel | no, as many as there are connections |
+//! | [`prefork`] | a process of a pool | the kernel | processes |
+//! | [`thread`] | a thread's stack | the kernel | no, as many as there are connections |
+//! | [`thread_pool`] | the stack of a thread of a pool | the kernel | threads |
 //! | [`polling`] | a table | nobody, it spins | no |
 //! | [`select`], [`poll`] | a table | the kernel, which is told all sockets each time | no |
 //! | [`epoll_lt`], [`epoll_et`] | a table | the kernel, which remembers the sockets | loops on threads |
@@ -12,6 +16,7 @@
 //! | [`callback`] | what is registered with its socket | the event loop, by calling | no |
 //! | [`uring`] | a table | the kernel, with what it has done | no |
 //! | [`coroutine`] | a stack of its own | its worker, told by the driver | workers on threads |
+//! | [`multi_process`] | a stack of its own, in one of several processes | its worker, told by the driver | processes |
 //!
 //! To add one: a file with its drawing, a row here, a [`Model`] with its name, an arm in [`serve()`], and a line in the program's tests over models,
 //! which then show it the same clients, faults and ends as the others.
@@ -20,6 +25,8 @@
 //! - `conversation`: what is said to one client, without a socket; `guest`: the same with a non-blocking socket, step by step.
 //! - `attendant`: all of a server with one loop but the waiting; `loops`: one or several of them.
 //! - `door`: listening and accepting; `admission`: the limit of connections; `shortage`: when descriptors are out.
+//! - `blocking`: a conversation by calls that block; `reception`: one accepts, for others who block; `roster`: which thread serves whom.
+//! - `fork`: children of a process with one thread; `supervisor`: a pool of them; `scoreboard`: what each is doing.
 //! - `epoll`: the list that the kernel keeps for those models that have it do so.
 //! - `stopping`: signals, and the way to the end; `deadlines`: time limits; `rarely`: what is not to be said again and again.
 
@@ -28,23 +35,34 @@ pub mod coroutine;
 pub mod epoll_et;
 pub mod epoll_lt;
 pub mod future;
+pub mod multi_process;
 pub mod poll;
 pub mod polling;
+pub mod prefork;
+pub mod process;
 pub mod select;
 pub mod state_machine;
+pub mod thread;
+pub mod thread_pool;
 pub mod uring;
 
 mod admission;
 mod attendant;
+mod blocking;
 mod conversation;
 mod deadlines;
 mod door;
 mod epoll;
+mod fork;
 mod guest;
 mod loops;
 mod rarely;
+mod reception;
+mod roster;
+mod scoreboard;
 mod shortage;
 mod stopping;
+mod supervisor;
 
 use crate::protocol::http::Service;
 use fibra::DriverKind;
@@ -62,6 +80,16 @@ pub enum Model {
     CoroutineEpoll,
     /// The same, on the io_uring driver.
     CoroutineUring,
+    /// Several processes, each with coroutines of its own.
+    MultiProcess,
+    /// Blocking code, a process for each connection.
+    Process,
+    /// Blocking code in a pool of processes.
+    Prefork,
+    /// Blocking code, a thread for each connection.
+    Thread,
+    /// Blocking code in a pool of threads.
+    ThreadPool,
     /// Non-blocking sockets, asked again and again.
     Polling,
     /// One loop around `select(2)`.
@@ -88,6 +116,11 @@ impl Model {
         Model::Coroutine,
         Model::CoroutineEpoll,
         Model::CoroutineUring,
+        Model::MultiProcess,
+        Model::Process,
+        Model::Prefork,
+        Model::Thread,
+        Model::ThreadPool,
         Model::Polling,
         Model::Select,
         Model::Poll,
@@ -116,6 +149,15 @@ impl Model {
             Model::Coroutine => ("coroutine", "Straight-line code, a coroutine for each connection"),
             Model::CoroutineEpoll => ("coroutine-epoll", "The same, on the epoll driver"),
             Model::CoroutineUring => ("coroutine-uring", "The same, on the io_uring driver"),
+            Model::MultiProcess => ("multi-process", "Several processes, each with coroutines of its own"),
+            Model::Process => ("process", "Blocking code, a process forked for each connection"),
+            Model::Prefork => {
+                ("prefork", "Blocking code in a pool of processes, one connection each at a time")
+            }
+            Model::Thread => ("thread", "Blocking code, a thread for each connection"),
+            Model::ThreadPool => {
+                ("thread-pool", "Blocking code in a pool of threads, one connection each at a time")
+            }
             Model::Polling => ("polling", "Non-blocking sockets, asked again and again: takes a whole core"),
             Model::Select => ("select", "One loop around select(2): 1,024 descriptors at most"),
             Model::Poll => ("poll", "One loop around poll(2)"),
@@ -170,9 +212,11 @@ pub struct Options {
     pub protocol: Protocol,
     /// Where to listen.
     pub address: SocketAddr,
-    /// How many workers there are; when none is said, the environment or the machine decides for the coroutines, and the models with
-    /// loops have one.
+    /// How many workers there are; when none is said, the environment or the machine decides for the coroutines, the models with
+    /// loops have one, and the pools [as](thread_pool::WORKERS) [many](prefork::WORKERS) as they say.
     pub workers: Option<usize>,
+    /// How many connections a worker of [`prefork`] serves before another takes its place; 0 for no end.
+    pub connections_per_child: u64,
     /// How several loops share the address.
     pub accept: Accept,
     /// The site and the limits.
@@ -210,9 +254,14 @@ pub struct Summary {
 /// When the address cannot be listened on, or the runtime cannot start, or the model cannot do what the options ask for.
 pub fn serve(model: Model, options: Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
     match model {
-        Model::Coroutine => coroutine::serve(options, None, started),
-        Model::CoroutineEpoll => coroutine::serve(options, Some(DriverKind::Epoll), started),
-        Model::CoroutineUring => coroutine::serve(options, Some(DriverKind::Uring), started),
+        Model::Coroutine => coroutine::serve(&options, None, started),
+        Model::CoroutineEpoll => coroutine::serve(&options, Some(DriverKind::Epoll), started),
+        Model::CoroutineUring => coroutine::serve(&options, Some(DriverKind::Uring), started),
+        Model::MultiProcess => multi_process::serve(&options, started),
+        Model::Process => process::serve(&options, started),
+        Model::Prefork => prefork::serve(&options, started),
+        Model::Thread => thread::serve(&options, started),
+        Model::ThreadPool => thread_pool::serve(&options, started),
         Model::Polling => polling::serve(&options, started),
         Model::Select => select::serve(&options, started),
         Model::Poll => poll::serve(&options, started),
@@ -222,6 +271,18 @@ pub fn serve(model: Model, options: Options, started: impl FnOnce(&Started)) -> 
         Model::StateMachine => state_machine::serve(&options, started),
         Model::Future => future::serve(&options, started),
         Model::Uring => uring::serve(&options, started),
+    }
+}
+
+/// # Errors
+/// When workers are asked for.
+fn has_no_workers(options: &Options) -> io::Result<()> {
+    match options.workers {
+        None => Ok(()),
+        Some(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "this model has somebody for each connection, and --workers does not go with it: --max-connections limits them; thread-pool and prefork have workers",
+        )),
     }
 }
 

@@ -50,6 +50,9 @@ fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE) => ": raise 'ulimit -n', or lower --max-connections",
         Some(Errno::NFILE) => ": raise fs.file-max, or lower --max-connections",
+        Some(Errno::AGAIN) => {
+            ": threads or processes are out: raise 'ulimit -u' or the cgroup's pids.max, or lower --max-connections"
+        }
         _ if error.kind() == io::ErrorKind::OutOfMemory => ": lower --max-connections",
         _ => "",
     }

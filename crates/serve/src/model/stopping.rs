@@ -10,7 +10,7 @@
 //!    second    what is left is cut off
 //! ```
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use signal_hook::{SigId, flag, low_level};
 use std::io::{self, Read, Write};
@@ -53,6 +53,23 @@ impl Bell {
         Ok(bell)
     }
 
+    /// The same; it also rings when a child process has ended.
+    ///
+    /// # Errors
+    /// When descriptors are out.
+    pub(super) fn of_a_parent() -> io::Result<Bell> {
+        let mut bell = Bell::new()?;
+        bell.actions.push(pipe::register(SIGCHLD, bell.rope.0.try_clone()?)?);
+        Ok(bell)
+    }
+
+    /// In a forked child: signals are the parent's affair, whose bell this is. The child can still ring it.
+    pub(super) fn deafen(&mut self) {
+        for action in self.actions.drain(..) {
+            low_level::unregister(action);
+        }
+    }
+
     /// Rings it from any thread.
     pub(super) fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.rope))
@@ -79,9 +96,7 @@ impl AsFd for Bell {
 
 impl Drop for Bell {
     fn drop(&mut self) {
-        for action in self.actions.drain(..) {
-            low_level::unregister(action);
-        }
+        self.deafen();
     }
 }
 
@@ -89,6 +104,38 @@ impl Wake for Rope {
     fn wake(self: Arc<Self>) {
         // When it is full, it rings already.
         let _ = (&self.0).write(&[0]);
+    }
+}
+
+/// How a child process hears that it is to finish what it has begun: the signal sets a flag, and interrupts the call that it blocks in.
+#[derive(Debug)]
+pub(super) struct Resignation {
+    asked: Arc<AtomicBool>,
+    actions: Vec<SigId>,
+}
+
+impl Resignation {
+    /// # Errors
+    /// When the system refuses the handlers.
+    pub(super) fn new() -> io::Result<Resignation> {
+        let mut resignation = Resignation { asked: Arc::default(), actions: Vec::new() };
+        for signal in [SIGINT, SIGTERM] {
+            resignation.actions.push(flag::register(signal, Arc::clone(&resignation.asked))?);
+        }
+        Ok(resignation)
+    }
+
+    /// Whether it is to finish.
+    pub(super) fn asked(&self) -> &AtomicBool {
+        &self.asked
+    }
+}
+
+impl Drop for Resignation {
+    fn drop(&mut self) {
+        for action in self.actions.drain(..) {
+            low_level::unregister(action);
+        }
     }
 }
 

@@ -36,10 +36,30 @@ const QUEUED: u64 = 4096;
 /// # Errors
 /// When the address cannot be listened on, or the runtime cannot start.
 pub fn serve(
-    options: Options,
+    options: &Options,
     driver: Option<DriverKind>,
     started: impl FnOnce(&Started),
 ) -> io::Result<Summary> {
+    let connections = options.service.limits().connections;
+    serve_with(options, Settings { driver, listener: None, connections }, started)
+}
+
+/// How a server differs that is one of several.
+pub(super) struct Settings {
+    pub(super) driver: Option<DriverKind>,
+    /// Where it listens, if that is not for it to decide.
+    pub(super) listener: Option<std::net::TcpListener>,
+    /// Its own limit of connections.
+    pub(super) connections: usize,
+}
+
+/// The same with settings.
+pub(super) fn serve_with(
+    options: &Options,
+    settings: Settings,
+    started: impl FnOnce(&Started),
+) -> io::Result<Summary> {
+    let Settings { driver, listener, connections } = settings;
     let mut builder = fibra::Runtime::builder().name("serve");
     if let Some(driver) = driver {
         builder = builder.driver(driver);
@@ -49,15 +69,19 @@ pub fn serve(
     }
     builder.run(|| {
         let signals = Signals::new(&[SIGINT, SIGTERM])?;
-        let listener =
-            TcpListener::bind(options.address).map_err(|error| cannot_listen(options.address, &error))?;
+        let listener = match listener {
+            Some(listener) => listener.into(),
+            None => {
+                TcpListener::bind(options.address).map_err(|error| cannot_listen(options.address, &error))?
+            }
+        };
         let (workers, driver) = fibra::current_runtime();
         started(&Started { address: listener.local_addr()?, driver, workers });
         let server = Server {
             protocol: options.protocol,
             service: Arc::clone(&options.service),
             stop: Stop::new(),
-            admission: Admission::new(options.service.limits().connections),
+            admission: Admission::new(connections),
         };
         let (stop, impatience) = (server.stop.clone(), Stop::new());
         let impatient = impatience.clone();
