@@ -1,10 +1,10 @@
-//! Every service model behaves in the same way: the same conversations, limits, faults and ends (B5 to B13, C6, K6, K7).
+//! Every service model behaves in the same way: the same conversations, limits, faults and ends (B1 to B13, C6, K6, K7).
 //!
 //! The tests are functions of a model's name; the macro at the end runs each of them under each model.
 
 mod server;
 
-use rustix::process::{Resource, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use server::{PATIENCE, Server, answer, get, is_closed, program};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -63,7 +63,7 @@ fn what_one_read_leaves_is_not_lost(model: &str) {
     let Some((server, mut client)) = echo(model, &[]) else { return };
     let mut reader = client.try_clone().unwrap();
     for burst in [1, 16 << 10, (16 << 10) + 1, 100_000] {
-        kill_process(server.pid(), Signal::STOP).unwrap();
+        server.freeze();
         let bytes = content(burst);
         let sent = bytes.clone();
         let writer = thread::spawn({
@@ -73,19 +73,19 @@ fn what_one_read_leaves_is_not_lost(model: &str) {
         if burst <= 16 << 10 {
             // The socket holds it all, so it is there when the server wakes up.
             writer.join().unwrap();
-            kill_process(server.pid(), Signal::CONT).unwrap();
+            server.thaw();
         } else {
-            kill_process(server.pid(), Signal::CONT).unwrap();
+            server.thaw();
             writer.join().unwrap();
         }
         let mut echoed = vec![0; bytes.len()];
         reader.read_exact(&mut echoed).unwrap();
         assert!(echoed == bytes, "another answer to a burst of {burst} words");
     }
-    kill_process(server.pid(), Signal::STOP).unwrap();
+    server.freeze();
     client.write_all(b"the last words").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
-    kill_process(server.pid(), Signal::CONT).unwrap();
+    server.thaw();
     let mut rest = Vec::new();
     reader.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"the last words");
@@ -230,7 +230,12 @@ fn clients_that_talk_nonsense_or_vanish_leave_nothing(model: &str) {
 }
 
 fn connections_beyond_the_limit_wait_and_are_served_later(model: &str) {
-    let Some(server) = Server::of_model(model, &["--max-connections", "4"]) else { return };
+    let mut arguments = vec!["--max-connections", "4"];
+    if model == "multi-process" {
+        // Of several, each has a part of the limit, and the kernel deals out the connections.
+        arguments.extend(["--workers", "1"]);
+    }
+    let Some(server) = Server::of_model(model, &arguments) else { return };
     let mut first: Vec<_> = (0..4).map(|_| server.connect()).collect();
     for client in &mut first {
         assert_eq!(get(client, "/").unwrap().0, 200);
@@ -258,15 +263,20 @@ fn running_out_of_descriptors_is_told_once_and_gets_over(model: &str) {
     if model.ends_with("uring") && !server::has_io_uring() {
         return;
     }
+    if ["process", "prefork"].contains(&model) {
+        // A process has one connection, and its descriptors do not run out; processes do: see the tests of processes.
+        return;
+    }
+    let more = if model == "multi-process" { "--workers 1" } else { "" };
     let mut command = Command::new("sh");
     command
-        .args(["-c", "ulimit -n 40; exec \"$0\" serve 127.0.0.1:0 --model \"$1\""])
+        .args(["-c", "ulimit -n 40; exec \"$0\" serve 127.0.0.1:0 --model \"$1\" $2"])
         .arg(program().get_program())
-        .arg(model);
+        .args([model, more]);
     let server = Server::start_with(command);
     let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
     assert_eq!(get(&mut clients[0], "/").unwrap().0, 200, "those that were accepted go on");
-    server.until("descriptors to run out", |server| server.descriptors() >= 39);
+    server.until("descriptors to run out", |server| server.most_descriptors() >= 39);
     // Those that could not be accepted are, when others go.
     clients.drain(..40);
     for client in &mut clients {
@@ -280,7 +290,10 @@ fn running_out_of_descriptors_is_told_once_and_gets_over(model: &str) {
 
 fn a_thousand_connections_at_once_are_all_served(model: &str) {
     raise_descriptor_limit();
-    let Some((server, client)) = echo(model, &[]) else { return };
+    // A pool serves as many as it has workers.
+    let arguments: &[&str] =
+        if ["prefork", "thread-pool"].contains(&model) { &["--workers", "1024"] } else { &[] };
+    let Some((server, client)) = echo(model, arguments) else { return };
     let before = server.descriptors();
     // select has 1,024 descriptors.
     let mut clients: Vec<_> = (0..1_000).map(|_| server.connect()).collect();
@@ -327,12 +340,12 @@ fn sigterm_finishes_what_runs_and_closes_what_is_idle(model: &str) {
     write!(busy, "GET /file HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     busy.read_exact(&mut [0]).unwrap();
     // All become visible at once: a request that has arrived with the signal is no idle connection's.
-    kill_process(server.pid(), Signal::STOP).unwrap();
+    server.freeze();
     let mut queued = server.connect();
     write!(queued, "GET /nothing HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     write!(idle, "GET /nothing HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     server.signal(Signal::TERM);
-    kill_process(server.pid(), Signal::CONT).unwrap();
+    server.thaw();
     assert_eq!(answer(&mut idle).unwrap().0, 404);
     assert_eq!(answer(&mut queued).unwrap().0, 404);
     for client in [&mut idle, &mut queued, &mut fresh] {
@@ -355,10 +368,10 @@ fn sigterm_finishes_what_runs_and_closes_what_is_idle(model: &str) {
 
 fn the_echo_stops_after_the_last_word(model: &str) {
     let Some((server, mut client)) = echo(model, &[]) else { return };
-    kill_process(server.pid(), Signal::STOP).unwrap();
+    server.freeze();
     client.write_all(b"one more").unwrap();
     server.signal(Signal::TERM);
-    kill_process(server.pid(), Signal::CONT).unwrap();
+    server.thaw();
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"one more");
@@ -422,6 +435,19 @@ fn models_of_one_loop_say_that_they_have_one_worker() {
         let output = program().args(arguments).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && told.contains("--workers must be 1"), "{model}: {told}");
+    }
+}
+
+#[test]
+fn models_with_somebody_for_each_connection_say_that_they_have_no_workers() {
+    for model in ["process", "thread"] {
+        let arguments = ["serve", "127.0.0.1:0", "--model", model, "--workers", "2"];
+        let output = program().args(arguments).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && told.contains("--workers does not go with it"),
+            "{model}: {told}"
+        );
     }
 }
 
@@ -537,6 +563,11 @@ under_every_model! {
     coroutine: "coroutine",
     coroutine_epoll: "coroutine-epoll",
     coroutine_uring: "coroutine-uring",
+    multi_process: "multi-process",
+    process: "process",
+    prefork: "prefork",
+    thread_each: "thread",
+    thread_pool: "thread-pool",
     polling: "polling",
     select: "select",
     poll: "poll",

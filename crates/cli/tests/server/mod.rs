@@ -103,9 +103,54 @@ impl Server {
         line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("a number") * 1024
     }
 
-    /// How many descriptors it has open.
+    /// Its children, those who have ended and were not reaped included.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(children).expect("the server lives");
+        children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    }
+
+    /// The server and its children.
+    fn processes(&self) -> Vec<Pid> {
+        let mut processes = vec![self.pid()];
+        processes.extend(self.children());
+        processes
+    }
+
+    /// Stops all its processes, so that what happens until [`thaw`](Self::thaw) becomes visible to them at once.
+    pub(crate) fn freeze(&self) {
+        for pid in self.processes() {
+            let _ = kill_process(pid, Signal::STOP);
+        }
+    }
+
+    /// They go on.
+    pub(crate) fn thaw(&self) {
+        for pid in self.processes() {
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+
+    fn descriptors_each(&self) -> impl Iterator<Item = usize> {
+        // A child may have ended meanwhile.
+        self.processes().into_iter().filter_map(|pid| {
+            Some(std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).ok()?.count())
+        })
+    }
+
+    /// How many descriptors it and its children have open.
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the server lives").count()
+        self.descriptors_each().sum()
+    }
+
+    /// How many descriptors that one of its processes has open which has most.
+    pub(crate) fn most_descriptors(&self) -> usize {
+        self.descriptors_each().max().expect("the server lives")
+    }
+
+    /// How many threads it has, its children aside.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the server lives").count()
     }
 
     /// How often its threads went to sleep so far.
@@ -120,13 +165,15 @@ impl Server {
         tasks.filter_map(|task| of_task(task.ok()?)).sum()
     }
 
-    /// How long it has computed so far, to a hundredth of a second.
+    /// How long it and its living children have computed so far, to a hundredth of a second.
     pub(crate) fn computed(&self) -> Duration {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the server lives");
-        // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th fields after it.
-        let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+        let of_process = |pid: Pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+            // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th fields after it.
+            let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+            Some(fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum::<u64>())
+        };
+        let ticks: u64 = self.processes().into_iter().filter_map(of_process).sum();
         Duration::from_millis(ticks * 10)
     }
 
