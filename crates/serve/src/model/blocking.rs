@@ -52,11 +52,11 @@ impl Line<'_> {
             let left = self.conversation.deadline().saturating_duration_since(desk.now);
             let result = match self.conversation.wish() {
                 Wish::Over => return Ok(()),
-                Wish::Receive if self.conversation.owes_a_look() => self.look(desk, input),
                 _ if left.is_zero() => {
                     self.conversation.expire(desk);
                     Ok(())
                 }
+                Wish::Receive if self.conversation.owes_a_look() => self.look(desk, input),
                 Wish::Receive => self.receive(left, desk, input),
                 Wish::Send => self.send(left, desk),
                 Wish::Shut => self.shut(desk),
@@ -85,7 +85,9 @@ impl Line<'_> {
 
     /// Receives what is there, without waiting.
     fn look(&mut self, desk: &mut Desk, input: &mut [u8]) -> io::Result<()> {
-        match rustix::net::recv(self.socket, &mut *input, RecvFlags::DONTWAIT) {
+        let result = rustix::net::recv(self.socket, &mut *input, RecvFlags::DONTWAIT);
+        desk.now = Instant::now();
+        match result {
             Ok((len, _)) => self.conversation.received(&input[..len], desk),
             Err(Errno::AGAIN) => self.conversation.drained(),
             Err(error) => return Err(error.into()),

@@ -1,6 +1,6 @@
 //! One conversation without its socket: bytes in, bytes out, what it wishes for next, and until when.
 //!
-//! This is what the event-driven models have in common. The protocols say what is answered; a [`Conversation`] keeps what an answer needs while
+//! This is what all models but the coroutines have in common. The protocols say what is answered; a [`Conversation`] keeps what an answer needs while
 //! the socket cannot take it (the bytes left, the file they come from), the time limit that runs, and the way to a farewell that arrives. It never
 //! waits, so it can be left at any point and gone on with later: what used to stand on a stack stands in its fields.
 //!

@@ -103,7 +103,7 @@ impl Door {
     }
 
     /// The same for somebody who blocks for each connection. The door itself still does not.
-    pub(super) fn to_blocking(mut self) -> Door {
+    pub(super) fn with_blocking_connections(mut self) -> Door {
         self.flags = SocketFlags::CLOEXEC;
         self
     }

@@ -300,4 +300,27 @@ mod tests {
             assert_eq!(Model::from_name(model.name()), Some(model));
         }
     }
+
+    /// K9: what forks says so before it forks, and does nothing else.
+    #[test]
+    fn models_that_fork_are_refused_in_a_process_with_several_threads() {
+        std::thread::scope(|scope| {
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || ended.recv());
+            for model in [Model::Process, Model::Prefork, Model::MultiProcess] {
+                let service = Service::new(crate::Site::hello(), crate::Limits::default());
+                let options = Options {
+                    protocol: Protocol::Echo,
+                    address: SocketAddr::from(([127, 0, 0, 1], 0)),
+                    workers: None,
+                    connections_per_child: 0,
+                    accept: Accept::default(),
+                    service: Arc::new(service),
+                };
+                let error = serve(model, options, |_| panic!("it has started")).unwrap_err();
+                assert!(error.to_string().contains("only a process with one thread may"), "{error}");
+            }
+            drop(end);
+        });
+    }
 }

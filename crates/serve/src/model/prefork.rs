@@ -24,6 +24,7 @@
 use super::conversation::Desk;
 use super::door::{self, QUEUED};
 use super::guest::READ;
+use super::rarely::Rarely;
 use super::scoreboard::Scoreboard;
 use super::shortage::Shortage;
 use super::stopping::Resignation;
@@ -94,6 +95,7 @@ fn work(
     let asked = || resignation.asked().load(Ordering::SeqCst);
     let mut desk = Desk::new(options.protocol, Arc::clone(&options.service));
     let (mut input, mut shortage) = (vec![0; READ], Shortage::default());
+    let mut rung = Rarely::default();
     let mut row = board.read(number);
     (row.ready, row.open) = (1, 0);
     board.write(number, row);
@@ -107,7 +109,8 @@ fn work(
                 row.accepted += 1;
                 row.open = 1;
                 board.write(number, row);
-                if board.is_full() {
+                if board.is_full() && rung.now() {
+                    // The parent says so, once for all.
                     rope.wake_by_ref();
                 }
                 blocking::converse(&socket, &mut desk, &mut input, resignation.asked());

@@ -66,7 +66,7 @@ impl Front {
     /// When the address cannot be listened on, or descriptors are out.
     pub(super) fn new(options: &Options, admission: &Arc<Admission>, bell: Bell) -> io::Result<Front> {
         let listener = door::listen(options.address, options.accept, 1)?.remove(0);
-        let door = Door::new(listener, Arc::clone(admission), bell.waker()).to_blocking();
+        let door = Door::new(listener, Arc::clone(admission), bell.waker()).with_blocking_connections();
         Ok(Front { door: Some(door), bell })
     }
 

@@ -43,7 +43,7 @@ pub(super) trait Crew {
 pub(super) enum Told {
     /// By signals, again and again, since one that finds it on its way into a call does not wake it. What is not finished in time is killed.
     Insistently,
-    /// By each signal that the parent gets, once, for it counts them. It keeps to the time limit itself, and is killed if it is late by this.
+    /// Once to finish, by SIGTERM, and once more if it is to hurry, by SIGINT: for it counts them, and of two of a kind it may hear one. It keeps to the time limit itself, and is killed if it is late by this.
     Once { grace: Duration },
 }
 
@@ -53,7 +53,7 @@ enum Worker {
         pid: Pid,
         since: Instant,
         /// How many signals were passed on to it.
-        told: u32,
+        told: usize,
     },
     Missing {
         again: Instant,
@@ -74,7 +74,7 @@ struct Supervisor<'a, C> {
     told_full: Rarely,
     ending: Ending,
     /// How many signals have come, and when the last one.
-    asked: (u32, Instant),
+    asked: (usize, Instant),
     insistence: Insistence,
 }
 
@@ -133,6 +133,9 @@ impl<C: Crew> Supervisor<'_, C> {
                 if now >= self.patience_ends() {
                     let open = self.board.all().iter().map(|row| row.open as usize).sum();
                     tell_cut_off(open);
+                    if C::TOLD != Told::Insistently {
+                        tracing::warn!(workers = self.running().count(), "killing those that are late");
+                    }
                     return Ok(());
                 }
                 self.pass_on(now);
@@ -279,7 +282,9 @@ impl<C: Crew> Supervisor<'_, C> {
                         && row.ready != 0
                         && *told < asked
                     {
-                        let _ = kill_process(*pid, Signal::TERM);
+                        for signal in [Signal::TERM, Signal::INT].into_iter().take(asked).skip(*told) {
+                            let _ = kill_process(*pid, signal);
+                        }
                         *told = asked;
                     }
                 }
