@@ -139,14 +139,13 @@ impl<C: Crew> Supervisor<'_, C> {
                     return Ok(());
                 }
                 self.pass_on(now);
-            } else if started.is_some() {
+            } else {
                 let rows = self.board.all();
                 if rows.iter().all(|row| row.ready != 0)
                     && let Some(started) = started.take()
                 {
                     started(rows[0]);
                 }
-            } else {
                 self.replace_the_missing(now);
             }
             self.wait()?;
@@ -228,13 +227,15 @@ impl<C: Crew> Supervisor<'_, C> {
         let Some((number, since)) = found else { return false };
         tell_death(ended, status);
         let failed = status.exit_status() != Some(0);
-        let pause = if failed {
-            // What it served is lost, and nobody is to wait for it.
-            self.board.write(number, Row { open: 0, ..self.board.read(number) });
-            self.backoff.pause(since.elapsed())
-        } else {
-            Duration::ZERO
-        };
+        let mut row = self.board.read(number);
+        row.ready = 0;
+        let mut pause = Duration::ZERO;
+        if failed {
+            // What it served is lost already, and not to be counted as cut off later.
+            row.open = 0;
+            pause = self.backoff.pause(since.elapsed());
+        }
+        self.board.write(number, row);
         self.workers[number] = Worker::Missing { again: Instant::now() + pause };
         failed
     }
