@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod doctor;
+#[allow(dead_code, reason = "the generator follows")]
+mod load;
 mod log;
 mod serve;
 
