@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod doctor;
-#[allow(dead_code, reason = "the generator follows")]
 mod load;
 mod log;
 mod serve;
@@ -27,6 +26,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(serve::Serve),
+    Load(load::Load),
     Doctor(doctor::Doctor),
 }
 
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = log::install(&cli.log).and_then(|()| match cli.command {
         Command::Serve(command) => command.run(),
+        Command::Load(command) => command.run(),
         Command::Doctor(command) => command.run(),
     });
     match result {
