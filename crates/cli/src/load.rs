@@ -67,11 +67,11 @@ const CLIENT_BOUND: f64 = 0.9;
 /// SIGINT (^C) ends it early and tells what there is so far; a second one ends it at once. It fails if nothing was answered.
 ///
 /// Examples:{n}
-/// fibra load :8080                                        the page / of a local server, 50 connections, 10 seconds{n}
-/// fibra load http://10.0.0.2/index.html -c 1000 -d 60     another machine's{n}
-/// fibra load :8080 -c 200 --rate 20000                    20,000 requests a second, come what may{n}
-/// fibra load :8080 --no-keep-alive                        a connection for each request{n}
-/// fibra load echo://:9090 -c 100 -n 100000 --json         exactly 100,000 echoes, as JSON
+/// fibra load :8080                              / of a local server, 50 connections, 10 seconds{n}
+/// fibra load http://10.0.0.2/a -c 1000 -d 60    another machine's /a, 1,000 connections, a minute{n}
+/// fibra load :8080 -c 200 --rate 20000          20,000 requests a second, come what may{n}
+/// fibra load :8080 --no-keep-alive              a connection for each request{n}
+/// fibra load echo://:9090 -n 100000 --json      exactly 100,000 echoes, as JSON
 #[derive(Args, Debug)]
 pub(crate) struct Load {
     /// The server: ADDR:PORT, :PORT or PORT (on 127.0.0.1), http://HOST[:PORT][/PATH] or echo://HOST:PORT
@@ -183,9 +183,10 @@ struct Order {
 impl Load {
     pub(crate) fn run(self) -> Result<(), String> {
         let started = SystemTime::now();
+        let order = self.order()?;
+        // From here on; a signal that comes before has nothing to tell of.
         let stop = Arc::new(AtomicBool::new(false));
         watch_signals(&stop).map_err(|error| format!("cannot watch for signals: {error}"))?;
-        let order = self.order()?;
         let shared = Shared::new(stop);
         let connections = |thread| order.plan.share(thread).1;
         let (plan, keep_alive) = (&order.plan, order.plan.keep_alive);

@@ -75,26 +75,12 @@ impl Progress {
             Display::Lines | Display::Bar(_) => {}
         }
         let time = (elapsed - self.before.0).as_secs_f64().max(1e-9);
-        let per_second = ((answered - self.before.1) as f64 / time) as u64;
+        let per_second = (answered - self.before.1) as f64 / time;
         self.before = (elapsed, answered);
-        let mut text = if shared.start().is_none() && self.keep_alive {
-            let opened = HumanCount(shared.opened.load(Ordering::Relaxed));
-            format!("opening connections: {opened} of {}", HumanCount(self.connections as u64))
-        } else {
-            format!("{} answered, {}/s", HumanCount(answered), HumanCount(per_second))
-        };
-        if failed > 0 {
-            text += &format!(", {} failed", HumanCount(failed));
-        }
-        let done = match (self.expected, self.count) {
-            (Some(expected), _) => elapsed.as_secs_f64() / expected.as_secs_f64(),
-            (None, Some(count)) => (answered + failed) as f64 / count as f64,
-            (None, None) => 0.0,
-        };
-        if done > 0.0 && done < 1.0 {
-            let left = elapsed.as_secs_f64() * (1.0 - done) / done;
-            text += &format!(", {:.0} s left", left.ceil());
-        }
+        let opening =
+            (shared.start().is_none() && self.keep_alive).then(|| shared.opened.load(Ordering::Relaxed));
+        let done = self.done(elapsed, answered + failed);
+        let text = self.text(elapsed, done, opening, (answered, per_second, failed));
         match &self.display {
             Display::Bar(bar) => {
                 if bar.is_hidden() {
@@ -113,9 +99,86 @@ impl Progress {
         }
     }
 
+    /// The part of the run that is over, as far as it can be known; 0 if it cannot.
+    fn done(&self, elapsed: Duration, requests: u64) -> f64 {
+        match (self.expected, self.count) {
+            (Some(expected), _) => elapsed.as_secs_f64() / expected.as_secs_f64(),
+            (None, Some(count)) => requests as f64 / count as f64,
+            (None, None) => 0.0,
+        }
+    }
+
+    /// What is told: connections, while they are being opened, or requests answered, each second, and failed.
+    fn text(
+        &self,
+        elapsed: Duration,
+        done: f64,
+        opening: Option<u64>,
+        (answered, per_second, failed): (u64, f64, u64),
+    ) -> String {
+        let mut text = match opening {
+            Some(opened) => {
+                let all = HumanCount(self.connections as u64);
+                format!("opening connections: {} of {all}", HumanCount(opened))
+            }
+            None => format!("{} answered, {}/s", HumanCount(answered), HumanCount(per_second as u64)),
+        };
+        if failed > 0 {
+            text += &format!(", {} failed", HumanCount(failed));
+        }
+        if done > 0.0 && done < 1.0 {
+            let left = elapsed.as_secs_f64() * (1.0 - done) / done;
+            text += &format!(", {:.0} s left", left.ceil());
+        }
+        text
+    }
+
     pub(super) fn finish(&self) {
         if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::sockets::Dialer;
+
+    fn progress(length: Length) -> Progress {
+        let plan = Plan {
+            dialer: Dialer::new(([127, 0, 0, 1], 1).into(), 1_000, true, 1),
+            connections: 1_000,
+            threads: 1,
+            keep_alive: true,
+            rate: None,
+            timeout: 1,
+            ramp: 0,
+            warm_up: 1_000_000_000,
+            length,
+        };
+        Progress::new(&plan, false)
+    }
+
+    #[test]
+    fn the_remaining_time_is_told() {
+        let ten = progress(Length::Time(9_000_000_000));
+        let at = Duration::from_secs(4);
+        assert_eq!(
+            ten.text(at, ten.done(at, 7), None, (12_345, 3_000.4, 0)),
+            "12,345 answered, 3,000/s, 6 s left"
+        );
+        let count = progress(Length::Count(1_000));
+        let text = count.text(at, count.done(at, 500), None, (400, 50.0, 100));
+        assert_eq!(text, "400 answered, 50/s, 100 failed, 4 s left");
+        assert_eq!(count.text(at, 0.0, Some(20), (0, 0.0, 0)), "opening connections: 20 of 1,000");
+        let late = Duration::from_secs(11);
+        assert_eq!(ten.text(late, ten.done(late, 0), None, (1, 0.0, 0)), "1 answered, 0/s");
+    }
+
+    #[test]
+    fn short_runs_show_nothing() {
+        assert!(matches!(progress(Length::Time(900_000_000)).display, Display::Nothing));
+        assert!(!matches!(progress(Length::Time(1_000_000_000)).display, Display::Nothing));
     }
 }
