@@ -152,8 +152,9 @@ impl<'a, C: Conversation> Client<'a, C> {
                 self.tick(now);
             }
             self.open(now);
-            self.follow_window(now);
+            self.follow_start();
             self.distribute(now);
+            self.follow_window(now);
             if self.is_done(now) {
                 break;
             }
@@ -206,17 +207,22 @@ impl<'a, C: Conversation> Client<'a, C> {
         self.free.push(slot);
     }
 
-    /// Begins and ends the measured time.
-    fn follow_window(&mut self, now: u64) {
-        if self.window.start.is_none() {
-            let Some(ready) = self.shared.start() else { return };
-            self.window.set(ready, self.plan);
-            self.pace = self.plan.rate.map(|rate| {
-                let (threads, warm_up) = (self.plan.threads, self.plan.warm_up);
-                Pace::new(rate, self.thread, threads, ready, warm_up, self.plan.length)
-            });
-            self.free.extend(self.idle.drain(..));
+    /// Lets everybody begin, once all connections are there.
+    fn follow_start(&mut self) {
+        if self.window.start.is_some() {
+            return;
         }
+        let Some(ready) = self.shared.start() else { return };
+        self.window.set(ready, self.plan);
+        self.pace = self.plan.rate.map(|rate| {
+            let (threads, warm_up) = (self.plan.threads, self.plan.warm_up);
+            Pace::new(rate, self.thread, threads, ready, warm_up, self.plan.length)
+        });
+        self.free.extend(self.idle.drain(..));
+    }
+
+    /// Begins and ends the measured time; what was due in it has been begun as far as connections are free.
+    fn follow_window(&mut self, now: u64) {
         if self.window.follow(now) {
             let unsent = self.pace.as_mut().map_or(0, Pace::give_up);
             self.progress[2] += unsent;
