@@ -64,7 +64,7 @@ const CLIENT_BOUND: f64 = 0.9;
 /// What the client itself used of its core is told, too. If it was always busy ("client-bound"), the server could have done more:
 /// use --threads on a machine with cores to spare, or compare servers by their processor time per request.
 ///
-/// SIGINT (^C) ends it early and tells what there is so far; a second one ends it at once. It fails if nothing was answered.
+/// SIGINT (^C) or SIGTERM ends it early and tells what there is so far. It fails if nothing was answered.
 ///
 /// Examples:{n}
 /// fibra load :8080                              / of a local server, 50 connections, 10 seconds{n}
@@ -359,11 +359,10 @@ fn put_on<C: Conversation>(
     })
 }
 
-/// SIGINT and SIGTERM end the run in good order, and the program if they come again.
+/// SIGINT and SIGTERM end the run in good order. Again and again, too: some programs pass a signal on that was sent to all (timeout, sudo), and the
+/// end is never far.
 fn watch_signals(stop: &Arc<AtomicBool>) -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag down, and puts it up.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(stop))?;
         signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
     Ok(())
