@@ -41,7 +41,7 @@ pub(crate) struct Sighting<'a> {
     pub(crate) runtime: Option<u64>,
     /// The index of its worker: the one that it is bound to, or that it is.
     pub(crate) worker: Option<usize>,
-    /// Whether it is the context that its worker has resumed last; for a worker, whether it is awake.
+    /// Whether it is the context that its worker has resumed last, and has not gone to sleep since; for a worker, whether it is awake.
     pub(crate) resumed: bool,
 }
 
@@ -112,10 +112,11 @@ pub(crate) fn each(mut f: impl FnMut(Sighting<'_>)) {
     }
     for core in &runtimes {
         for (index, worker) in core.workers.iter().enumerate() {
+            let awake = !worker.mailbox.is_asleep();
             worker.started.each(|token| {
                 // SAFETY: a token in the table is a task's, which is alive while it is shown.
                 let context = unsafe { TaskPtr::from_token(token).header() };
-                let resumed = worker.is_resumed(token);
+                let resumed = awake && worker.is_resumed(token);
                 see(Sighting { context, runtime: Some(core.number), worker: Some(index), resumed });
             });
         }
