@@ -42,6 +42,8 @@ pub enum WaitsFor {
     Semaphore,
     /// The others at a [`Barrier`](crate::sync::Barrier).
     Barrier,
+    /// What is done [once](crate::sync::Once).
+    Once,
     /// An item of a queue.
     Get,
     /// Room in a queue.
@@ -53,7 +55,7 @@ pub enum WaitsFor {
 }
 
 /// All kinds, in order.
-const KINDS: [WaitsFor; 19] = [
+const KINDS: [WaitsFor; 20] = [
     WaitsFor::Unpark,
     WaitsFor::Time,
     WaitsFor::Join,
@@ -69,6 +71,7 @@ const KINDS: [WaitsFor; 19] = [
     WaitsFor::Event,
     WaitsFor::Semaphore,
     WaitsFor::Barrier,
+    WaitsFor::Once,
     WaitsFor::Get,
     WaitsFor::Put,
     WaitsFor::QueueJoin,
