@@ -8,6 +8,7 @@ use super::park;
 use super::shared::Shared;
 use super::state::Signal;
 use super::task::{Header, Kind, TaskPtr, TaskRef};
+use fibra_driver::Token;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -121,6 +122,17 @@ pub(crate) fn each(mut f: impl FnMut(Sighting<'_>)) {
             });
         }
     }
+}
+
+/// The number of the living context that a token names; the token may be of one that has ended.
+pub(crate) fn id_of(token: Token) -> Option<u64> {
+    let mut id = None;
+    each(|sighting| {
+        if std::ptr::from_ref(sighting.context).addr() == token.0 {
+            id = Some(sighting.context.id);
+        }
+    });
+    id
 }
 
 /// The worker that `context`, an OS thread's, is from now on.

@@ -43,6 +43,8 @@ pub enum WaitsFor {
     Semaphore,
     /// The others at a [`Barrier`](crate::sync::Barrier).
     Barrier,
+    /// What is done [once](crate::sync::Once).
+    Once,
     /// An item of a queue.
     Get,
     /// Room in a queue.
@@ -54,7 +56,7 @@ pub enum WaitsFor {
 }
 
 /// All kinds, in order.
-const KINDS: [WaitsFor; 19] = [
+const KINDS: [WaitsFor; 20] = [
     WaitsFor::Unpark,
     WaitsFor::Time,
     WaitsFor::Join,
@@ -70,6 +72,7 @@ const KINDS: [WaitsFor; 19] = [
     WaitsFor::Event,
     WaitsFor::Semaphore,
     WaitsFor::Barrier,
+    WaitsFor::Once,
     WaitsFor::Get,
     WaitsFor::Put,
     WaitsFor::QueueJoin,
