@@ -401,3 +401,37 @@ fn client(outcomes: &[Outcome]) -> report::Client {
         threads: outcomes.len(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use processor_time::ProcessorTime;
+
+    /// A thread that computed for so many of 10 seconds.
+    fn outcome(seconds: f64) -> Outcome {
+        let computed = ProcessorTime { user: seconds / 4.0, system: seconds * 0.75 };
+        let measured = Measured { time: 10_000_000_000, computed, watched: 10_000_000_000 };
+        Outcome { tally: Tally::new(), measured }
+    }
+
+    #[test]
+    fn a_thread_that_is_always_busy_makes_the_result_client_bound() {
+        let light = client(&[outcome(2.0), outcome(8.0)]);
+        assert_eq!((light.client_bound, light.cpu_share, light.threads), (false, 0.8, 2));
+        assert_eq!((light.user_seconds, light.system_seconds), (2.5, 7.5));
+        let bound = client(&[outcome(2.0), outcome(9.8)]);
+        assert_eq!((bound.client_bound, bound.cpu_share), (true, 0.98));
+        let never = Outcome { tally: Tally::new(), measured: Measured::default() };
+        assert_eq!(client(&[never]).cpu_share, 0.0);
+    }
+
+    #[test]
+    fn a_field_has_a_name_and_one_line() {
+        for field in ["Accept: text/html", "X-Empty:", "a:b"] {
+            assert!(is_field(field), "{field}");
+        }
+        for field in ["", ":", ": b", "a b: c", "a", "a: b\nc: d"] {
+            assert!(!is_field(field), "{field}");
+        }
+    }
+}
