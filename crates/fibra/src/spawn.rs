@@ -394,9 +394,13 @@ impl<T> JoinHandle<T> {
 
     fn wait(&self, deadline: Option<Instant>) -> Reason {
         let join = &self.task.header().join;
+        if join.is_done() {
+            // The caller may be this very context, at its end: a done callback.
+            return Reason::Woken;
+        }
         let token = park::token();
         assert!(token != self.task.ptr().token(), "a context cannot join itself");
-        if join.is_done() || !join.wait(token) {
+        if !join.wait(token) {
             return Reason::Woken;
         }
         park::waits_for(WaitsFor::Join, self.id() as usize);
