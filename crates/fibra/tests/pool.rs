@@ -1,15 +1,14 @@
 //! Pools of at most so many coroutines (row H4).
 
 mod limit;
-#[path = "network/mod.rs"]
-mod network;
+mod random;
 mod settings;
 
 use fibra::group::PoolFull;
 use fibra::sync::Event;
 use fibra::{Cancelled, Elapsed, JoinHandle, Pool, simulation, sleep, spawn, timeout};
 use limit::{LIMIT, within};
-use network::{Random, storm_end};
+use random::{Random, storm_end};
 use settings::each;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -296,7 +295,8 @@ fn cancelling_the_pool_comes_out_of_a_map_at_the_items_that_it_met() {
         });
         let results = pool.map([1, 2, 3, 4], |seconds| sleep(seconds * SECOND));
         // When it was cancelled the second and the third were under way.
-        let cancelled = results.into_iter().map(|result| result.is_err_and(|payload| payload.is::<Cancelled>()));
+        let cancelled =
+            results.into_iter().map(|result| result.is_err_and(|payload| payload.is::<Cancelled>()));
         assert_eq!(cancelled.collect::<Vec<_>>(), [false, true, true, false]);
     });
 }
@@ -402,7 +402,8 @@ fn imap_gives_panics_and_cancellations_at_their_items_and_goes_on() {
                 pool.cancel();
             }
         });
-        let results: Vec<_> = results.map(|result| result.map_err(|payload| payload.is::<Cancelled>())).collect();
+        let results: Vec<_> =
+            results.map(|result| result.map_err(|payload| payload.is::<Cancelled>())).collect();
         assert_eq!(results, [Ok(0), Err(false), Ok(2), Err(true), Ok(4), Ok(5)]);
     });
 }

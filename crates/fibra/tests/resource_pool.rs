@@ -1,15 +1,14 @@
 //! Pools of resources that are lent to one at a time (row H5).
 
 mod limit;
-#[path = "network/mod.rs"]
-mod network;
+mod random;
 mod settings;
 
 use fibra::group::{Pooled, ResourceError, ResourcePool};
 use fibra::sync::Event;
 use fibra::{Cancelled, Elapsed, JoinHandle, simulation, sleep, spawn, timeout};
 use limit::{LIMIT, within};
-use network::{Random, storm_end};
+use random::{Random, storm_end};
 use settings::each;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -472,7 +471,6 @@ fn one_that_is_thrown_away_counts_until_its_destructor_is_over() {
         use_all();
         sweeper.join().unwrap();
         assert_eq!(factory.most.load(SeqCst), 2);
-        drop(use_all);
         drop(pool);
         assert_eq!(factory.alive(), 0);
     });

@@ -27,6 +27,9 @@ pub fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<thre
     handles.into_iter().map(JoinHandle::join).collect()
 }
 
+/// What [`JoinHandle::join_timeout`] returns: the result, or the handle of one that has not ended.
+pub type Joined<T> = Result<thread::Result<T>, JoinHandle<T>>;
+
 /// Waits for all of them for at most `timeout`.
 ///
 /// ```
@@ -49,7 +52,7 @@ pub fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<thre
 pub fn join_all_timeout<T>(
     handles: impl IntoIterator<Item = JoinHandle<T>>,
     timeout: Duration,
-) -> Result<Vec<thread::Result<T>>, Vec<Result<thread::Result<T>, JoinHandle<T>>>> {
+) -> Result<Vec<thread::Result<T>>, Vec<Joined<T>>> {
     let deadline = crate::time::deadline(timeout);
     let handles: Vec<_> = handles.into_iter().collect();
     let mut late = false;

@@ -55,7 +55,7 @@ mod wait;
 
 pub use as_completed::{AsCompleted, Completed, as_completed};
 pub use imap::Imap;
-pub use join_all::{First, first_of, first_of_timeout, join_all, join_all_timeout};
+pub use join_all::{First, Joined, first_of, first_of_timeout, join_all, join_all_timeout};
 pub use members::{Failure, Group};
 pub use pool::{Pool, PoolFull};
 pub use resource_pool::{Pooled, ResourceError, ResourcePool, ResourcePoolBuilder};

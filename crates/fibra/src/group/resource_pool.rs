@@ -14,6 +14,9 @@
 //! No code of users (making, checking, dropping) runs under the lock. All of it may wait, and may be ended by a request to stop there: what was being made or checked is
 //! dropped as the stack unwinds, and then the place is given back.
 
+#[cfg(all(test, loom))]
+mod models;
+
 use crate::cancel::{self, Elapsed};
 use crate::scheduler::sync::{Mutex, MutexGuard};
 use crate::sync::{OwnedSemaphorePermit, Semaphore};
