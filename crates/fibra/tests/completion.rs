@@ -1,6 +1,7 @@
 //! Being told of an end: done callbacks, outcomes, handles as futures; and waiting for several (rows H2 and I1).
 
 mod limit;
+mod random;
 mod settings;
 
 use fibra::group::{Completed, First, WaitFor, wait};
@@ -9,13 +10,14 @@ use fibra::{
     join_all_timeout, simulation, sleep, sleep_until, spawn, spawn_after, spawn_blocking, timeout,
 };
 use limit::{LIMIT, on_workers, within};
+use random::{Random, storm_end};
 use settings::{Setting, each};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -688,5 +690,71 @@ fn a_delayed_start_can_be_waited_for() {
         assert_eq!((first.index, simulation::elapsed()), (1, SECOND));
         sleep_until(began + HOUR);
         assert!(first.others[0].is_finished());
+    });
+}
+
+/// Waits for several that are ended at random moments, over and over: each result comes once, and nobody waits for ever.
+#[test]
+fn storm_of_waits_that_are_ended() {
+    fn wait_for_all(handles: Vec<JoinHandle<usize>>, random: &mut Random) {
+        let mut left = handles;
+        let mut results = Vec::new();
+        while !left.is_empty() {
+            let limit = random.micros(100);
+            match random.below(4) {
+                0 => {
+                    let mut ending = as_completed(left);
+                    while let Ok(Ok(Some(done))) = timeout(limit, || ending.next_timeout(random.micros(100)))
+                    {
+                        results.push(done.result.unwrap());
+                    }
+                    left = ending.into_pending();
+                }
+                1 => {
+                    let waited = timeout(limit, || wait(&left, WaitFor::All, None).1.len());
+                    assert!(waited.is_err() || left.iter().all(JoinHandle::is_finished));
+                }
+                2 => match first_of_timeout(left, limit) {
+                    Ok(First { result, others, .. }) => {
+                        results.push(result.unwrap());
+                        left = others;
+                    }
+                    Err(all) => left = all,
+                },
+                _ => match join_all_timeout(left, limit) {
+                    Ok(all) => {
+                        results.extend(all.into_iter().map(Result::unwrap));
+                        break;
+                    }
+                    Err(joined) => {
+                        let (ended, rest): (Vec<_>, Vec<_>) = joined.into_iter().partition(Result::is_ok);
+                        results.extend(ended.into_iter().flatten().map(Result::unwrap));
+                        left = rest.into_iter().filter_map(Result::err).collect();
+                    }
+                },
+            }
+        }
+        results.sort_unstable();
+        assert!(results.into_iter().eq(0..10));
+    }
+    let random = Arc::new(Mutex::new(Random::seeded()));
+    each(move |setting| {
+        let until = storm_end();
+        let mut random = random.lock().unwrap().split();
+        while Instant::now() < until {
+            let waiters: Vec<_> = (0..3)
+                .map(|_| {
+                    let naps = Arc::new(Mutex::new(random.split()));
+                    let handles = setting.spawn_all(10, move |number| {
+                        let nap = naps.lock().unwrap().micros(300);
+                        sleep(nap);
+                        number
+                    });
+                    let mut random = random.split();
+                    setting.spawn(move || wait_for_all(handles, &mut random))
+                })
+                .collect();
+            settings::join_all(waiters);
+        }
     });
 }

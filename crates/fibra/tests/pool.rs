@@ -527,6 +527,78 @@ fn storm_of_spawns_that_are_cancelled_while_they_wait_and_while_they_run() {
     });
 }
 
+/// Consumers whose waits are ended at random, and who go at random: each result comes once and at its place, and nothing is left under way.
+#[test]
+fn storm_of_imaps_whose_consumers_are_ended_and_go() {
+    const SIZE: usize = 3;
+    const ITEMS: usize = 20;
+    fn consume(pool: &Pool, inside: &Arc<Inside>, random: &mut Random) {
+        let (ordered, stays) = (random.below(2) == 0, random.below(3) > 0);
+        let (inside, seed) = (Arc::clone(inside), random.split());
+        let work = move |number: usize| {
+            let (_inside, mut random) = (inside.enter(), seed.clone());
+            match (random.next() as usize + number) % 5 {
+                0 => fibra::yield_now(),
+                1 => sleep(random.micros(100)),
+                2 => fail(),
+                _ => {}
+            }
+            number
+        };
+        let ahead = 1 + random.below(5) as usize;
+        let mut results = if ordered {
+            pool.imap(0..ITEMS, ahead, work)
+        } else {
+            pool.imap_unordered(0..ITEMS, ahead, work)
+        };
+        let mut seen = Vec::new();
+        loop {
+            let limit = random.micros(200) + Duration::from_micros(1);
+            match timeout(limit, || results.next()) {
+                Ok(Some(result)) => seen.push(result.ok()),
+                Ok(None) => break,
+                Err(Elapsed) if stays || random.below(4) > 0 => {}
+                Err(Elapsed) => return,
+            }
+        }
+        assert_eq!(seen.len(), ITEMS);
+        if ordered {
+            assert!((0..).zip(&seen).all(|(place, number)| number.is_none_or(|number| number == place)));
+        } else {
+            let mut numbers: Vec<_> = seen.into_iter().flatten().collect();
+            numbers.sort_unstable();
+            assert!(numbers.is_sorted_by(|one, other| one < other), "each comes once");
+        }
+    }
+    let random = Arc::new(Mutex::new(Random::seeded()));
+    each(move |setting| {
+        let (pool, inside, until) = (Pool::new(SIZE), Arc::<Inside>::default(), storm_end());
+        let mut random = random.lock().unwrap().split();
+        while Instant::now() < until {
+            let consumers: Vec<JoinHandle<()>> = (0..4)
+                .map(|_| {
+                    let (pool, inside, mut random) = (pool.clone(), Arc::clone(&inside), random.split());
+                    setting.spawn(move || consume(&pool, &inside, &mut random))
+                })
+                .collect();
+            for consumer in &consumers {
+                if random.below(3) == 0 {
+                    sleep(random.micros(500));
+                    consumer.cancel();
+                }
+            }
+            for ended in fibra::join_all(consumers) {
+                assert!(ended.is_ok() || ended.is_err_and(|payload| payload.is::<Cancelled>()));
+            }
+            // Feeders that were told to go may still be about to.
+            setting.until(|| Arc::strong_count(&inside) == 1);
+            drop(pool.join());
+            assert_eq!((pool.free_count(), pool.waiting()), (SIZE, 0));
+        }
+        assert!((1..=SIZE).contains(&inside.most()), "{} inside", inside.most());
+    });
+}
+
 /// A producer that is far quicker than the pool is held to its pace.
 #[test]
 fn an_event_holds_the_whole_pool_and_its_spawners_back() {

@@ -247,7 +247,7 @@ impl<T, E> ResourcePool<T, E> {
         self.0.lock().len()
     }
 
-    /// How many places are taken: by resources that are lent, made or checked. A snapshot.
+    /// How many places are taken: by resources that are lent, made, checked or dropped. A snapshot.
     pub fn in_use(&self) -> usize {
         self.0.size - self.0.places.available_permits()
     }
