@@ -139,6 +139,20 @@ fn the_first_panic_comes_out_of_join_once_with_its_name_and_its_words() {
 }
 
 #[test]
+fn a_panic_that_can_be_joined_has_been_noted() {
+    each(|_| {
+        let group = Group::new();
+        for _ in 0..100 {
+            let member = group.spawn(|| fail("as planned"));
+            let id = member.id();
+            assert!(member.join().map(|never: std::convert::Infallible| never).is_err());
+            assert_eq!(group.first_failure().unwrap().id(), id);
+            assert_eq!(group.join().unwrap_err().message(), Some("as planned"));
+        }
+    });
+}
+
+#[test]
 fn cancel_ends_the_members_of_now_and_a_cancellation_is_no_failure() {
     simulated(|| {
         let group = Group::new();

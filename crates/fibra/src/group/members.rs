@@ -7,7 +7,7 @@
 //!
 //! So whoever runs as a member is in the list, and whoever is not in the list any more has a result that can be joined.
 
-use crate::cancel::{self, Elapsed};
+use crate::cancel::{self, Cancelled, Elapsed};
 use crate::scheduler::state::Reason;
 use crate::scheduler::task::TaskRef;
 use crate::scheduler::waiting::WaitsFor;
@@ -67,8 +67,8 @@ struct Members {
 
 struct Member {
     task: TaskRef,
-    /// The text of its panic, with which it unwinds.
-    message: Option<Box<str>>,
+    /// Its panic has been noted, with its words, before anybody can join it.
+    noted: bool,
 }
 
 /// A member of a [`Group`] has panicked: a note that outlives it. The panic's payload is with its [`JoinHandle`].
@@ -154,13 +154,13 @@ impl Group {
     pub fn add<T>(&self, handle: &JoinHandle<T>) {
         let id = handle.id();
         let mut members = self.0.lock();
-        let cancelling = members.cancelling > 0;
-        let before = members.living.insert(id, Member { task: handle.task().clone(), message: None });
-        drop(members);
-        if before.is_some() {
+        if members.living.contains_key(&id) {
             // It is one already, and watched.
             return;
         }
+        members.living.insert(id, Member { task: handle.task().clone(), noted: false });
+        let cancelling = members.cancelling > 0;
+        drop(members);
         if cancelling {
             handle.cancel();
         }
@@ -274,21 +274,26 @@ impl Group {
 
     /// The running context, a member, unwinds with this.
     fn note_panic(&self, payload: &(dyn Any + Send)) {
+        if payload.is::<Cancelled>() {
+            return;
+        }
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-        let caller = crate::current().id();
-        if let Some(member) = self.0.lock().living.get_mut(&caller) {
-            member.message = text.map(Box::from);
+        let caller = crate::current();
+        let mut members = self.0.lock();
+        if let Some(member) = members.living.get_mut(&caller.id()) {
+            member.noted = true;
         }
+        members.note_failure(caller.id(), caller.name(), text);
     }
 
     /// The member has ended. Called by its finisher, so this neither waits nor panics.
     fn leave(&self, id: u64, outcome: Outcome) {
         let mut members = self.0.lock();
-        let Some(Member { task, message }) = members.living.remove(&id) else { return };
-        if outcome == Outcome::Panicked && members.first_failure.is_none() {
-            let name = task.header().name().map(Box::from);
-            members.first_failure = Some(Failure { id, name, message });
+        let Some(Member { task, noted }) = members.living.remove(&id) else { return };
+        if outcome == Outcome::Panicked && !noted {
+            // It was started elsewhere.
+            members.note_failure(id, task.header().name(), None);
         }
         if members.living.is_empty() {
             while let Some(waiting) = members.next(0) {
@@ -297,6 +302,16 @@ impl Group {
         }
         drop(members);
         drop(task);
+    }
+}
+
+impl Members {
+    fn note_failure(&mut self, id: u64, name: Option<&str>, message: Option<&str>) {
+        self.first_failure.get_or_insert_with(|| Failure {
+            id,
+            name: name.map(Box::from),
+            message: message.map(Box::from),
+        });
     }
 }
 
