@@ -100,6 +100,7 @@ pub mod cancel;
 mod context;
 pub mod fs;
 pub mod group;
+pub mod inspect;
 pub mod net;
 mod outcome;
 pub mod queue;

@@ -1,8 +1,8 @@
 //! Being told of an end: done callbacks, outcomes, handles as futures; and waiting for several (rows H2 and I1).
 
 mod limit;
-mod random;
 mod settings;
+mod storm;
 
 use fibra::group::{Completed, First, WaitFor, wait};
 use fibra::{
@@ -10,7 +10,6 @@ use fibra::{
     join_all_timeout, simulation, sleep, sleep_until, spawn, spawn_after, spawn_blocking, timeout,
 };
 use limit::{LIMIT, on_workers, within};
-use random::{Random, storm_end};
 use settings::{Setting, each};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -18,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
+use storm::{Random, storm_end};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);

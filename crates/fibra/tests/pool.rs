@@ -1,19 +1,19 @@
 //! Pools of at most so many coroutines (row H4).
 
 mod limit;
-mod random;
 mod settings;
+mod storm;
 
 use fibra::group::PoolFull;
 use fibra::sync::Event;
 use fibra::{Cancelled, Elapsed, JoinHandle, Pool, simulation, sleep, spawn, timeout};
 use limit::{LIMIT, within};
-use random::{Random, storm_end};
 use settings::each;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use storm::{Random, storm_end};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -4,16 +4,16 @@
 
 #[path = "../limit/mod.rs"]
 mod limit;
-#[path = "../random/mod.rs"]
-mod random;
+#[path = "../storm/mod.rs"]
+mod storm;
 
 use fibra::net::{Ipv4Addr, TcpListener, TcpStream};
 pub(crate) use limit::within;
-#[allow(unused_imports, reason = "each test file uses its own part")]
-pub(crate) use random::{Random, storm_end, stress_time};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+#[allow(unused_imports, reason = "each test file uses its own part")]
+pub(crate) use storm::{Random, storm_end, stress_time};
 
 /// After this a test hangs.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -71,7 +71,7 @@ fn one_that_is_discarded_is_gone_before_another_is_made() {
     });
 }
 
-/// Caught: as above; a `get` that keeps its place when the time is up (the other waits for ever).
+/// Caught: what the first catches.
 #[test]
 fn one_whose_time_is_up_leaves_nothing_behind() {
     with_preemptions(3, || {

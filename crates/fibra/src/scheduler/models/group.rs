@@ -12,7 +12,7 @@ fn under_way() -> (Job, thread::JoinHandle<()>) {
     (handle, thread::spawn(move || make(task)))
 }
 
-/// Caught: a `put` that does not wake; one that wakes before the end is in the inbox (waits for ever).
+/// Caught: a `put` that does not wake (waits for ever).
 #[test]
 fn the_ends_of_several_come_out_and_each_once() {
     with_preemptions(3, || {
@@ -25,7 +25,7 @@ fn the_ends_of_several_come_out_and_each_once() {
     });
 }
 
-/// Caught: a `wait` that takes an end for another's (what has ended is among the pending).
+/// Caught: a `wait` that does not wait for an end (nothing is done).
 #[test]
 fn who_does_not_wait_any_more_is_not_in_the_way_of_who_comes_later() {
     with_preemptions(3, || {
@@ -37,7 +37,7 @@ fn who_does_not_wait_any_more_is_not_in_the_way_of_who_comes_later() {
     });
 }
 
-/// Caught: a `leave` that does not look whether it was the last, or wakes one of two only (waits for ever); one that leaves before the result is there.
+/// Caught: a `leave` that wakes only one of those who wait (the other waits for ever).
 #[test]
 fn all_who_wait_for_a_group_go_on_when_its_last_member_has_ended() {
     with_preemptions(2, || {
