@@ -16,12 +16,14 @@ use super::poller::{Poller, Wait};
 use super::slots::Id;
 use super::watcher::Kind;
 use super::{Event, EventLoop, Key};
+use crate::time::timer_wheel::TimerKey;
 use fibra_driver::Direction;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
 
@@ -37,11 +39,15 @@ pub(super) struct Io<D> {
     ready: Ready,
     /// Whether it is queued to be called.
     queued: bool,
+    /// When it is called though nothing has come, and whether that has been.
+    pub(super) timer: Option<TimerKey>,
+    timed_out: bool,
     /// Whether events may have passed that nobody was told of: it is asked whether it is ready, once, though it is edge-triggered.
     missed: bool,
 }
 
 impl<D> Io<D> {
+    /// The driver forgets it.
     pub(super) fn leave(&mut self, poller: &mut Poller) {
         if let Some(watched) = &self.watched {
             poller.leave(&self.wait, watched.fd());
@@ -59,7 +65,7 @@ impl<D> Io<D> {
 
 /// A source and its callback, whatever their types are.
 trait Watch<D> {
-    fn call(&mut self, events: &mut EventLoop<D>, id: Id, ready: Ready);
+    fn call(&mut self, events: &mut EventLoop<D>, event: Event<()>);
     fn fd(&self) -> BorrowedFd<'_>;
     fn source(&mut self) -> &mut dyn Any;
     fn into_source(self: Box<Self>) -> Box<dyn Any>;
@@ -75,9 +81,13 @@ where
     S: AsFd + 'static,
     F: FnMut(&mut S, &mut EventLoop<D>, Event<S>),
 {
-    fn call(&mut self, events: &mut EventLoop<D>, id: Id, ready: Ready) {
-        let Ready { readable, writable } = ready;
-        (self.callback)(&mut self.source, events, Event { key: Key::new(id), readable, writable });
+    fn call(&mut self, events: &mut EventLoop<D>, event: Event<()>) {
+        let Event { key, readable, writable, timed_out } = event;
+        (self.callback)(
+            &mut self.source,
+            events,
+            Event { key: Key::new(key.id), readable, writable, timed_out },
+        );
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -109,26 +119,58 @@ impl<D> EventLoop<D> {
         S: AsFd + 'static,
         F: FnMut(&mut S, &mut EventLoop<D>, Event<S>) + 'static,
     {
+        let key = self.enter(source, callback);
+        let result = self.arm_new(key.id, interest);
+        if result.is_err() {
+            self.remove(key.id);
+        }
+        result.map(|()| key)
+    }
+
+    /// Makes a place for a source that is not waited for yet.
+    #[track_caller]
+    pub(super) fn enter<S, F>(&mut self, source: S, callback: F) -> Key<S>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&mut S, &mut EventLoop<D>, Event<S>) + 'static,
+    {
         let wait = Wait::new(self.watchers.next_id());
-        let watched = Watched { source, callback };
-        // The driver has not seen it yet, so it tells of what is there.
+        Key::new(self.insert(Kind::Io(Io {
+            watched: Some(Box::new(Watched { source, callback })),
+            wait,
+            interest: Interest::NONE,
+            ready: Ready::default(),
+            queued: false,
+            timer: None,
+            timed_out: false,
+            missed: false,
+        })))
+    }
+
+    /// The driver has not seen the descriptor yet, so it will tell of what is there.
+    fn arm_new(&mut self, id: Id, interest: Interest) -> io::Result<()> {
+        let Some(io) = io_mut(&mut self.watchers, id) else { return Ok(()) };
+        io.interest = interest;
         let mut ready = Ready::default();
-        for direction in BOTH.into_iter().filter(|&direction| interest.has(direction)) {
-            match self.poller.arm(&wait, watched.source.as_fd(), direction) {
-                Ok(false) => {}
-                Ok(true) => ready.add(direction),
-                Err(error) => {
-                    self.poller.leave(&wait, watched.source.as_fd());
-                    return Err(error);
-                }
+        for direction in io.unarmed() {
+            let Some(watched) = &io.watched else { continue };
+            if self.poller.arm(&io.wait, watched.fd(), direction)? {
+                ready.add(direction);
             }
         }
-        let watched: Option<Box<dyn Watch<D>>> = Some(Box::new(watched));
-        let (queued, missed) = (false, false);
-        let id =
-            self.insert(Kind::Io(Io { watched, wait, interest, ready: Ready::default(), queued, missed }));
         self.note_all(id, ready);
-        Ok(Key::new(id))
+        Ok(())
+    }
+
+    /// What a machine waits for.
+    pub(super) fn watch_for<S>(&mut self, key: Key<S>, interest: Interest, timeout: Option<Duration>) {
+        if let Some(io) = io_mut(&mut self.watchers, key.id) {
+            // After its call it is looked at in any case.
+            (io.missed, io.interest) = (io.missed || io.interest != interest, interest);
+            if timeout.is_some() || io.timer.is_some() {
+                self.set_timeout(key, timeout);
+            }
+        }
     }
 
     /// Changes what is waited for. From within its callback too.
@@ -143,6 +185,21 @@ impl<D> EventLoop<D> {
         io.missed = true;
         self.unarmed.push(key.id);
         Ok(())
+    }
+
+    /// Has the callback called when `timeout` has passed, whatever has come meanwhile, once: then [`timed_out`](Event::timed_out) is set. In place of the timeout that was
+    /// set before; `None` for none. False when the watcher is not registered any more.
+    ///
+    /// Putting it off at each sign of life makes it an idle timeout; leaving it alone, a deadline.
+    pub fn set_timeout<S>(&mut self, key: Key<S>, timeout: Option<Duration>) -> bool {
+        let Some(io) = io_mut(&mut self.watchers, key.id) else { return false };
+        if let Some(timer) = io.timer.take() {
+            self.timers.cancel(timer);
+        }
+        io.timed_out = false;
+        let deadline = timeout.and_then(crate::time::deadline);
+        io.timer = deadline.map(|deadline| self.timers.insert(deadline, key.id));
+        true
     }
 
     /// Ends the watching and gives the source back. Its callback is not called any more, whatever has come meanwhile.
@@ -175,6 +232,18 @@ impl<D> EventLoop<D> {
     pub(super) fn note_ready(&mut self, id: Id, direction: Direction) {
         let Some(io) = io_mut(&mut self.watchers, id) else { return };
         io.ready.add(direction);
+        self.queue(id);
+    }
+
+    /// The time of its timeout has come.
+    pub(super) fn note_timeout(&mut self, id: Id) {
+        let Some(io) = io_mut(&mut self.watchers, id) else { return };
+        (io.timer, io.timed_out) = (None, true);
+        self.queue(id);
+    }
+
+    fn queue(&mut self, id: Id) {
+        let Some(io) = io_mut(&mut self.watchers, id) else { return };
         if !io.queued {
             io.queued = true;
             self.ready.push_back(id);
@@ -186,14 +255,17 @@ impl<D> EventLoop<D> {
         let Some(io) = io_mut(&mut self.watchers, id) else { return };
         io.queued = false;
         let ready = std::mem::take(&mut io.ready).of(io.interest);
-        if ready.is_none() {
+        let timed_out = std::mem::take(&mut io.timed_out);
+        if ready.is_none() && !timed_out {
             // It is not waited for any more; what is, may not be armed.
             self.unarmed.push(id);
             return;
         }
         let Some(mut watched) = io.watched.take() else { return };
         let wait = Rc::clone(&io.wait);
-        if !self.guard(at, |events| watched.call(events, id, ready)) {
+        let Ready { readable, writable } = ready;
+        let event = Event { key: Key::new(id), readable, writable, timed_out };
+        if !self.guard(at, |events| watched.call(events, event)) {
             self.remove(id);
         }
         match io_mut(&mut self.watchers, id) {

@@ -36,6 +36,7 @@
 
 mod interest;
 mod io;
+mod machine;
 mod poller;
 mod processes;
 mod remote;
@@ -44,8 +45,10 @@ mod timers;
 mod watcher;
 
 pub use interest::{Event, Interest};
+pub use machine::{Cause, Machine, Step, Wait};
 pub use remote::{Closed, Remote, Waker};
 
+use crate::cancel;
 use crate::scheduler::settings::{self, DriverKind};
 use crate::time::timer_wheel::TimerWheel;
 use fibra_driver::Direction;
@@ -306,31 +309,35 @@ impl<D> EventLoop<D> {
 
     fn turn(&mut self, limit: Option<Duration>) -> std_io::Result<usize> {
         if self.running {
-            return Err(std_io::Error::new(
-                std_io::ErrorKind::Deadlock,
-                "an event loop cannot be run from within one of its callbacks",
-            ));
+            return Err(deadlock("an event loop cannot be run from within one of its callbacks"));
+        }
+        if limit != Some(Duration::ZERO) && cancel::is_in_callback() {
+            return Err(deadlock("an event loop cannot wait within a callback of another"));
         }
         self.wait(limit)?;
         self.expire();
         self.running = true;
         // What is queued meanwhile has its turn at the next one.
         let count = self.ready.len();
-        for _ in 0..count {
-            self.current = self.ready.pop_front();
-            if let Some(id) = self.current {
-                self.call(id);
-            }
-            if self.passing.is_some() {
-                break;
-            }
-        }
+        cancel::without_waiting(|| self.call_some(count));
         self.running = false;
         self.current = None;
         if let Some(payload) = self.passing.take() {
             resume_unwind(payload);
         }
         Ok(count)
+    }
+
+    fn call_some(&mut self, count: usize) {
+        for _ in 0..count {
+            self.current = self.ready.pop_front();
+            if let Some(id) = self.current {
+                self.call(id);
+            }
+            if self.passing.is_some() {
+                return;
+            }
+        }
     }
 
     /// Queues what has come, and waits for it if nothing is queued.
@@ -380,6 +387,10 @@ impl<D> EventLoop<D> {
             && !self.wakes.iter().any(|(_, flag)| flag.has_wakers())
             && !self.shared.bell.has_rung()
     }
+}
+
+fn deadlock(message: &str) -> std_io::Error {
+    std_io::Error::new(std_io::ErrorKind::Deadlock, message)
 }
 
 impl<D> Drop for EventLoop<D> {

@@ -183,7 +183,7 @@ impl Poller {
         let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
         self.wait_here([timeout, left].into_iter().flatten().min(), out)?;
         if out.is_empty() && limit.is_some_and(|limit| limit <= Instant::now()) {
-            cancel::unwind();
+            cancel::unwind_now();
         }
         Ok(())
     }

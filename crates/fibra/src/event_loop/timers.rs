@@ -115,9 +115,13 @@ impl<D> EventLoop<D> {
         let mut due = std::mem::take(&mut self.due);
         self.timers.expire(time::now(), &mut due);
         for id in due.drain(..) {
-            if let Some(Kind::Timer(timer)) = self.watchers.get_mut(id).map(|watcher| &mut watcher.kind) {
-                timer.key = None;
-                self.ready.push_back(id);
+            match self.watchers.get_mut(id).map(|watcher| &mut watcher.kind) {
+                Some(Kind::Timer(timer)) => {
+                    timer.key = None;
+                    self.ready.push_back(id);
+                }
+                Some(Kind::Io(_)) => self.note_timeout(id),
+                _ => {}
             }
         }
         self.due = due;

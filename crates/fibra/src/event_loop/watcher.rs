@@ -110,7 +110,12 @@ impl<D> EventLoop<D> {
                     self.timers.cancel(key);
                 }
             }
-            Kind::Io(io) => io.leave(&mut self.poller),
+            Kind::Io(io) => {
+                if let Some(key) = io.timer.take() {
+                    self.timers.cancel(key);
+                }
+                io.leave(&mut self.poller);
+            }
         }
         Some(kind)
     }
