@@ -134,7 +134,7 @@ impl<D> EventLoop<D> {
         S: AsFd + 'static,
         F: FnMut(&mut S, &mut EventLoop<D>, Event<S>) + 'static,
     {
-        let wait = Wait::new(self.watchers.next_id());
+        let wait = Wait::new(self.registry.watchers.next_id());
         Key::new(self.insert(Kind::Io(Io {
             watched: Some(Box::new(Watched { source, callback })),
             wait,
@@ -149,12 +149,12 @@ impl<D> EventLoop<D> {
 
     /// The driver has not seen the descriptor yet, so it will tell of what is there.
     fn arm_new(&mut self, id: Id, interest: Interest) -> io::Result<()> {
-        let Some(io) = io_mut(&mut self.watchers, id) else { return Ok(()) };
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return Ok(()) };
         io.interest = interest;
         let mut ready = Ready::default();
         for direction in io.unarmed() {
             let Some(watched) = &io.watched else { continue };
-            if self.poller.arm(&io.wait, watched.fd(), direction)? {
+            if self.registry.poller.arm(&io.wait, watched.fd(), direction)? {
                 ready.add(direction);
             }
         }
@@ -164,7 +164,7 @@ impl<D> EventLoop<D> {
 
     /// What a machine waits for.
     pub(super) fn watch_for<S>(&mut self, key: Key<S>, interest: Interest, timeout: Option<Duration>) {
-        if let Some(io) = io_mut(&mut self.watchers, key.id) {
+        if let Some(io) = io_mut(&mut self.registry.watchers, key.id) {
             // After its call it is looked at in any case.
             (io.missed, io.interest) = (io.missed || io.interest != interest, interest);
             if timeout.is_some() || io.timer.is_some() {
@@ -178,7 +178,7 @@ impl<D> EventLoop<D> {
     /// # Errors
     /// [`NotFound`](io::ErrorKind::NotFound) when it is not registered any more.
     pub fn modify<S>(&mut self, key: Key<S>, interest: Interest) -> io::Result<()> {
-        let Some(io) = io_mut(&mut self.watchers, key.id) else {
+        let Some(io) = io_mut(&mut self.registry.watchers, key.id) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the descriptor is not registered"));
         };
         io.interest = interest;
@@ -192,7 +192,7 @@ impl<D> EventLoop<D> {
     ///
     /// Putting it off at each sign of life makes it an idle timeout; leaving it alone, a deadline.
     pub fn set_timeout<S>(&mut self, key: Key<S>, timeout: Option<Duration>) -> bool {
-        let Some(io) = io_mut(&mut self.watchers, key.id) else { return false };
+        let Some(io) = io_mut(&mut self.registry.watchers, key.id) else { return false };
         if let Some(timer) = io.timer.take() {
             self.timers.cancel(timer);
         }
@@ -212,12 +212,12 @@ impl<D> EventLoop<D> {
 
     /// Whether it is registered.
     pub fn is_registered<S>(&self, key: Key<S>) -> bool {
-        self.watchers.get(key.id).is_some()
+        self.registry.watchers.get(key.id).is_some()
     }
 
     /// What is watched for; none when it is not registered any more.
     pub fn interest<S>(&self, key: Key<S>) -> Option<Interest> {
-        match &self.watchers.get(key.id)?.kind {
+        match &self.registry.watchers.get(key.id)?.kind {
             Kind::Io(io) => Some(io.interest),
             _ => None,
         }
@@ -225,25 +225,25 @@ impl<D> EventLoop<D> {
 
     /// The source of another watcher. None when it is not registered any more, or its own callback is being called (which has it).
     pub fn source<S: 'static>(&mut self, key: Key<S>) -> Option<&mut S> {
-        io_mut(&mut self.watchers, key.id)?.watched.as_mut()?.source().downcast_mut()
+        io_mut(&mut self.registry.watchers, key.id)?.watched.as_mut()?.source().downcast_mut()
     }
 
     /// The driver says that a direction is ready.
     pub(super) fn note_ready(&mut self, id: Id, direction: Direction) {
-        let Some(io) = io_mut(&mut self.watchers, id) else { return };
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
         io.ready.add(direction);
         self.queue(id);
     }
 
     /// The time of its timeout has come.
     pub(super) fn note_timeout(&mut self, id: Id) {
-        let Some(io) = io_mut(&mut self.watchers, id) else { return };
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
         (io.timer, io.timed_out) = (None, true);
         self.queue(id);
     }
 
     fn queue(&mut self, id: Id) {
-        let Some(io) = io_mut(&mut self.watchers, id) else { return };
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
         if !io.queued {
             io.queued = true;
             self.ready.push_back(id);
@@ -252,7 +252,7 @@ impl<D> EventLoop<D> {
 
     pub(super) fn call_io(&mut self, id: Id) {
         let Some(at) = self.place_of(id) else { return };
-        let Some(io) = io_mut(&mut self.watchers, id) else { return };
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
         io.queued = false;
         let ready = std::mem::take(&mut io.ready).of(io.interest);
         let timed_out = std::mem::take(&mut io.timed_out);
@@ -268,12 +268,12 @@ impl<D> EventLoop<D> {
         if !self.guard(at, |events| watched.call(events, event)) {
             self.remove(id);
         }
-        match io_mut(&mut self.watchers, id) {
+        match io_mut(&mut self.registry.watchers, id) {
             Some(io) => {
                 io.watched = Some(watched);
                 self.unarmed.push(id);
             }
-            None => self.poller.leave(&wait, watched.fd()),
+            None => self.registry.poller.leave(&wait, watched.fd()),
         }
     }
 
@@ -288,16 +288,16 @@ impl<D> EventLoop<D> {
     }
 
     fn arm_some(&mut self, ids: &[Id]) -> io::Result<()> {
-        if self.poller.is_told_of_events() {
+        if self.registry.poller.is_told_of_events() {
             self.ask(ids)?;
         }
         for &id in ids {
-            let Some(io) = io_mut(&mut self.watchers, id) else { continue };
+            let Some(io) = io_mut(&mut self.registry.watchers, id) else { continue };
             io.missed = false;
             let mut ready = Ready::default();
             for direction in io.unarmed() {
                 let Some(watched) = &io.watched else { continue };
-                match self.poller.arm(&io.wait, watched.fd(), direction) {
+                match self.registry.poller.arm(&io.wait, watched.fd(), direction) {
                     Ok(false) => {}
                     // The callback meets the error at its next call.
                     Ok(true) | Err(_) => ready.add(direction),
@@ -313,7 +313,9 @@ impl<D> EventLoop<D> {
         let mut asked = Vec::with_capacity(ids.len());
         let mut set = Vec::with_capacity(ids.len());
         for &id in ids {
-            let Some(Kind::Io(io)) = self.watchers.get(id).map(|watcher| &watcher.kind) else { continue };
+            let Some(Kind::Io(io)) = self.registry.watchers.get(id).map(|watcher| &watcher.kind) else {
+                continue;
+            };
             let Some(watched) = &io.watched else { continue };
             let mut flags = PollFlags::empty();
             if !io.interest.is_edge() || io.missed {
@@ -343,7 +345,7 @@ impl<D> EventLoop<D> {
             .collect();
         drop(set);
         for (id, ready) in asked.into_iter().zip(ready) {
-            if let Some(io) = io_mut(&mut self.watchers, id) {
+            if let Some(io) = io_mut(&mut self.registry.watchers, id) {
                 let ready = ready.of(io.interest);
                 self.note_all(id, ready);
             }

@@ -145,7 +145,7 @@ type OnPanic<D> = Box<dyn FnMut(&mut EventLoop<D>, Panic)>;
 pub struct EventLoop<D = ()> {
     /// What all callbacks share.
     pub data: D,
-    watchers: Watchers<D>,
+    registry: Registry<D>,
     /// What is to be called, in order.
     ready: VecDeque<Id>,
     timers: TimerWheel<Id>,
@@ -153,10 +153,11 @@ pub struct EventLoop<D = ()> {
     unarmed: Vec<Id>,
     /// The watchers of [`on_wake`](Self::on_wake).
     wakes: Vec<(Id, Arc<Flag>)>,
-    shared: Arc<Shared<D>>,
-    poller: Poller,
+    shared: Closing<D>,
     stopping: bool,
     running: bool,
+    /// How many have been called in this turn.
+    called: usize,
     /// Who is being called.
     current: Option<Id>,
     on_panic: Option<OnPanic<D>>,
@@ -167,6 +168,15 @@ pub struct EventLoop<D = ()> {
     letters: VecDeque<Letter<D>>,
     woken: Vec<Id>,
 }
+
+/// What is registered, and the driver that knows of it.
+struct Registry<D> {
+    watchers: Watchers<D>,
+    poller: Poller,
+}
+
+/// The loop's own share of what its handles have, which says to them that it is gone.
+struct Closing<D>(Arc<Shared<D>>);
 
 impl EventLoop {
     /// A loop whose callbacks share nothing.
@@ -194,17 +204,18 @@ impl<D> EventLoop<D> {
     pub fn with_driver(driver: DriverKind, data: D) -> std_io::Result<EventLoop<D>> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let poller = Poller::new(driver)?;
+        let shared = Closing(Shared::new(poller.notifier()));
         Ok(EventLoop {
             data,
-            watchers: Slots::new(NUMBER.fetch_add(1, Ordering::Relaxed)),
+            registry: Registry { watchers: Slots::new(NUMBER.fetch_add(1, Ordering::Relaxed)), poller },
             ready: VecDeque::new(),
             timers: TimerWheel::new(crate::time::now()),
             unarmed: Vec::new(),
             wakes: Vec::new(),
-            shared: Shared::new(poller.notifier()),
-            poller,
+            shared,
             stopping: false,
             running: false,
+            called: 0,
             current: None,
             on_panic: None,
             passing: None,
@@ -217,7 +228,7 @@ impl<D> EventLoop<D> {
 
     /// The name of its driver.
     pub fn driver(&self) -> &'static str {
-        self.poller.name()
+        self.registry.poller.name()
     }
 
     /// Calls `f` at the next turn of the loop, after what is queued already.
@@ -233,7 +244,7 @@ impl<D> EventLoop<D> {
     /// Calls `f` whenever a [`Waker`] says so, on any thread; several times at once count once. (libev's `ev_async`.)
     #[track_caller]
     pub fn on_wake(&mut self, f: impl FnMut(&mut EventLoop<D>) + 'static) -> (Handle, Waker) {
-        let flag = Flag::new(self.watchers.next_id(), &self.shared.bell);
+        let flag = Flag::new(self.registry.watchers.next_id(), &self.shared.0.bell);
         let id = self.insert(Kind::Wake(Some(Box::new(f)), Arc::clone(&flag)));
         let waker = Waker::new(&flag);
         self.wakes.push((id, flag));
@@ -254,22 +265,22 @@ impl<D> EventLoop<D> {
 
     /// Whether a callback may still be called (again).
     pub fn is_pending(&self, handle: Handle) -> bool {
-        self.watchers.get(handle.0).is_some()
+        self.registry.watchers.get(handle.0).is_some()
     }
 
     /// How many callbacks there are, of whatever kind.
     pub fn len(&self) -> usize {
-        self.watchers.len()
+        self.registry.watchers.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.watchers.is_empty()
+        self.registry.watchers.is_empty()
     }
 
     /// A handle for other threads.
     pub fn remote(&self) -> Remote<D> {
-        Remote::new(&self.shared)
+        Remote::new(&self.shared.0)
     }
 
     /// Has `f` told of every callback that panics, in place of a line in the log. A panic in `f` itself comes out of [`run`](Self::run).
@@ -296,15 +307,22 @@ impl<D> EventLoop<D> {
         }
     }
 
-    /// One turn: waits for at most `timeout` (`None`: as long as it takes; zero: not at all) until something is to be called, and calls it. Returns how many were called. At
-    /// once when nothing can ever come.
+    /// Waits for at most `timeout` (`None`: as long as it takes; zero: not at all) until something is to be called, and calls it: what was queued then, and not what that queues.
+    /// Returns how many callbacks were called. None when the time is up, and when nothing can ever come.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_once(&mut self, timeout: Option<Duration>) -> std_io::Result<usize> {
-        let called = self.turn(timeout)?;
-        self.stopping = false;
-        Ok(called)
+        let deadline = timeout.and_then(crate::time::deadline);
+        let mut left = timeout;
+        loop {
+            let called = self.turn(left)?;
+            left = deadline.map(|deadline| deadline.saturating_duration_since(crate::time::now()));
+            let over = left.is_some_and(|left| left.is_zero());
+            if std::mem::take(&mut self.stopping) || called > 0 || over || self.is_over() {
+                return Ok(called);
+            }
+        }
     }
 
     fn turn(&mut self, limit: Option<Duration>) -> std_io::Result<usize> {
@@ -318,6 +336,7 @@ impl<D> EventLoop<D> {
         self.expire();
         self.running = true;
         // What is queued meanwhile has its turn at the next one.
+        self.called = 0;
         let count = self.ready.len();
         cancel::without_waiting(|| self.call_some(count));
         self.running = false;
@@ -325,7 +344,7 @@ impl<D> EventLoop<D> {
         if let Some(payload) = self.passing.take() {
             resume_unwind(payload);
         }
-        Ok(count)
+        Ok(self.called)
     }
 
     fn call_some(&mut self, count: usize) {
@@ -350,11 +369,11 @@ impl<D> EventLoop<D> {
             let next = next.map(|next| next.saturating_duration_since(crate::time::now()));
             [limit, next].into_iter().flatten().min()
         };
-        let (mut answered, shared) = (std::mem::take(&mut self.answered), Arc::clone(&self.shared));
-        let result = if timeout == Some(Duration::ZERO) && !self.poller.has_waits() {
+        let (mut answered, shared) = (std::mem::take(&mut self.answered), Arc::clone(&self.shared.0));
+        let result = if timeout == Some(Duration::ZERO) && !self.registry.poller.has_waits() {
             Ok(())
         } else {
-            self.poller.wait(timeout, || shared.bell.has_rung(), &mut answered)
+            self.registry.poller.wait(timeout, || shared.bell.has_rung(), &mut answered)
         };
         for (id, direction) in answered.drain(..) {
             self.note_ready(id, direction);
@@ -368,9 +387,9 @@ impl<D> EventLoop<D> {
 
     /// Queues what came from other threads.
     fn read_letters(&mut self) {
-        self.shared.take(&mut self.letters, &mut self.woken);
+        self.shared.0.take(&mut self.letters, &mut self.woken);
         while let Some((letter, at)) = self.letters.pop_front() {
-            let id = self.watchers.insert(Watcher { kind: Kind::Soon(letter), at });
+            let id = self.registry.watchers.insert(Watcher { kind: Kind::Soon(letter), at });
             self.ready.push_back(id);
         }
         self.ready.extend(self.woken.drain(..));
@@ -378,14 +397,14 @@ impl<D> EventLoop<D> {
 
     /// Whether nothing can be called any more.
     fn is_over(&mut self) -> bool {
-        if !self.ready.is_empty() || self.shared.has_ringers() {
+        if !self.ready.is_empty() || self.shared.0.has_ringers() {
             return false;
         }
-        let watchers = &self.watchers;
+        let watchers = &self.registry.watchers;
         self.wakes.retain(|(id, _)| watchers.get(*id).is_some());
-        self.watchers.len() == self.wakes.len()
+        self.registry.watchers.len() == self.wakes.len()
             && !self.wakes.iter().any(|(_, flag)| flag.has_wakers())
-            && !self.shared.bell.has_rung()
+            && !self.shared.0.bell.has_rung()
     }
 }
 
@@ -393,14 +412,19 @@ fn deadlock(message: &str) -> std_io::Error {
     std_io::Error::new(std_io::ErrorKind::Deadlock, message)
 }
 
-impl<D> Drop for EventLoop<D> {
+impl<D> Drop for Registry<D> {
     fn drop(&mut self) {
-        self.shared.close();
         for mut watcher in self.watchers.drain() {
             if let Kind::Io(io) = &mut watcher.kind {
                 io.leave(&mut self.poller);
             }
         }
+    }
+}
+
+impl<D> Drop for Closing<D> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
