@@ -470,6 +470,32 @@ fn an_echo_server_and_its_clients_talk_on_one_loop() {
 }
 
 #[test]
+fn a_source_that_is_unregistered_and_dropped_is_closed_at_once() {
+    for interest in [Interest::READABLE, Interest::BOTH, Interest::READABLE.edge()] {
+        let mut events = EventLoop::new().unwrap();
+        let (one, mut other) = pair();
+        let key = events.register(one, interest, |_, _, _| {}).unwrap();
+        events.run_once(Some(MOMENT)).unwrap();
+        drop(events.unregister(key).unwrap());
+        assert_eq!(other.read(&mut [0; 1]).unwrap(), 0, "{interest:?}");
+        // From within its own callback, which is called for one direction while the other is waited for.
+        let (one, mut other) = pair();
+        other.write_all(b"x").unwrap();
+        let waits = events.register(one, Interest::READABLE, |_, events, event| {
+            if event.writable {
+                events.cancel_current();
+            } else {
+                events.modify(event.key, Interest::WRITABLE).unwrap();
+            }
+        });
+        events.run().unwrap();
+        assert!(!events.is_registered(waits.unwrap()));
+        let end = other.read(&mut [0; 1]).map_err(|error| error.kind());
+        assert_eq!(end, Err(ErrorKind::ConnectionReset), "it left a byte unread");
+    }
+}
+
+#[test]
 fn a_loop_that_is_dropped_closes_what_it_watches() {
     let mut events = EventLoop::new().unwrap();
     let mut others = Vec::new();

@@ -47,12 +47,10 @@ pub(super) struct Io<D> {
 }
 
 impl<D> Io<D> {
-    /// The driver forgets it.
-    pub(super) fn leave(&mut self, poller: &mut Poller) {
-        if let Some(watched) = &self.watched {
-            poller.leave(&self.wait, watched.fd());
-        }
-        // Else it is being called, and whoever calls it makes up for this.
+    /// The driver forgets it: see [`Poller::leave`].
+    pub(super) fn leave(&mut self, poller: &mut Poller) -> bool {
+        // Without it is being called, and whoever calls it makes up for this.
+        self.watched.as_ref().is_some_and(|watched| poller.leave(&self.wait, watched.fd()))
     }
 
     /// The directions that should be with the driver and are not.
@@ -273,7 +271,11 @@ impl<D> EventLoop<D> {
                 io.watched = Some(watched);
                 self.unarmed.push(id);
             }
-            None => self.registry.poller.leave(&wait, watched.fd()),
+            None => {
+                if self.registry.poller.leave(&wait, watched.fd()) {
+                    self.registry.poller.settle();
+                }
+            }
         }
     }
 

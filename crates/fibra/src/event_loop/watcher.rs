@@ -117,7 +117,9 @@ impl<D> EventLoop<D> {
                 if let Some(key) = io.timer.take() {
                     self.timers.cancel(key);
                 }
-                io.leave(&mut self.registry.poller);
+                if io.leave(&mut self.registry.poller) {
+                    self.registry.poller.settle();
+                }
             }
         }
         Some(kind)
