@@ -300,3 +300,19 @@ fn a_callback_that_panics_while_it_waits_in_vain_keeps_its_peers() {
     events.run().unwrap();
     assert_eq!((events.data, caught.get()), (1, true));
 }
+
+#[test]
+fn in_a_simulation_the_hours_of_a_loop_are_over_at_once() {
+    fibra::simulation::run(|| {
+        let mut events = EventLoop::with_data(Vec::new()).unwrap();
+        events.call_later(Duration::from_secs(3600), |events| events.data.push(fibra::simulation::elapsed()));
+        events.call_every(Duration::from_secs(60), Duration::from_secs(60), |events| {
+            events.data.push(fibra::simulation::elapsed());
+            if events.data.len() == 3 {
+                events.cancel_current();
+            }
+        });
+        events.run().unwrap();
+        assert_eq!(events.data, [60, 120, 180, 3600].map(Duration::from_secs));
+    });
+}

@@ -32,8 +32,8 @@ compile_error!(
      remove that line from the profile in Cargo.toml"
 );
 
-pub(crate) use callback::{forbid, is_in_callback, is_refused, without_waiting};
-pub(crate) use region::{Region, Requests, is_asked, requests};
+pub(crate) use callback::{forbid, without_waiting};
+pub(crate) use region::{Region, Requests, is_asked, is_in_callback, requests};
 pub use shield::shield;
 pub use stop::{Enrolled, Stop};
 pub use timeout::{Elapsed, deadline, move_on_after, timeout};
@@ -67,7 +67,10 @@ impl std::error::Error for Cancelled {}
 /// After `park` has answered `Cancelled`: unwinds the running context. In a callback, which must not wait, with a panic that says so.
 #[cold]
 pub(crate) fn unwind() -> ! {
-    park::with_current(callback::report);
+    if is_in_callback() {
+        // SAFETY: the running context is alive.
+        callback::complain(park::with_current(|task| unsafe { task.header() }.waiting.get().0));
+    }
     unwind_now()
 }
 

@@ -135,19 +135,18 @@ pub(crate) unsafe fn is_asked(task: TaskPtr) -> bool {
     })
 }
 
-/// Whether a context is in a callback, be it behind a shield. Not while it unwinds: destructors may wait.
-///
-/// # Safety
-/// As [`requests`].
-pub(super) unsafe fn is_in_callback(task: TaskPtr) -> bool {
-    // SAFETY: the context is alive, and its list belongs to this thread.
-    let mut next = unsafe { task.header() }.region.get();
-    // SAFETY: as in `Leave::drop`.
-    while let Some(region) = unsafe { next.as_ref() } {
-        if matches!(region.bound, Bound::Callback) {
-            return !std::thread::panicking();
+/// Whether the code that runs is in a callback, be it behind a shield, and must not wait. Destructors may, in an unwind.
+pub(crate) fn is_in_callback() -> bool {
+    park::with_current(|task| {
+        // SAFETY: the running context is alive, and its list belongs to this thread.
+        let mut next = unsafe { task.header() }.region.get();
+        // SAFETY: as in `Leave::drop`.
+        while let Some(region) = unsafe { next.as_ref() } {
+            if matches!(region.bound, Bound::Callback) {
+                return !std::thread::panicking();
+            }
+            next = region.outer.get();
         }
-        next = region.outer.get();
-    }
-    false
+        false
+    })
 }

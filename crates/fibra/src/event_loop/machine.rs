@@ -11,7 +11,6 @@
 //! ```
 
 use super::{Event, EventLoop, Handle, Interest};
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 

@@ -191,7 +191,7 @@ fn sleep(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Reason {
 fn sleep_in_regions(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Reason {
     // SAFETY: the running context is alive.
     let header = unsafe { task.header() };
-    if cancel::is_refused(task) {
+    if cancel::is_in_callback() {
         return do_not_sleep(task, deadline, token);
     }
     // A destructor of a cancelled context that waits for long is worth a line in the log.
