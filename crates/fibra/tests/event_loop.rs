@@ -107,8 +107,9 @@ fn a_million_continuations_do_not_grow_the_stack() {
 
 #[test]
 fn a_callback_server_of_a_million_continuations_keeps_its_stack() {
+    type Then = Box<dyn FnOnce(&mut EventLoop<Depth>, u64)>;
     /// Continuation-passing style: whoever asks hands over what is to be done with the answer.
-    fn ask(events: &mut EventLoop<Depth>, question: u64, then: Box<dyn FnOnce(&mut EventLoop<Depth>, u64)>) {
+    fn ask(events: &mut EventLoop<Depth>, question: u64, then: Then) {
         events.data.note();
         events.call_soon(move |events| then(events, question + 1));
     }

@@ -145,7 +145,7 @@ fn who_is_removed_by_another_callback_of_the_same_turn_is_not_called() {
     let mut events = EventLoop::with_data(0).unwrap();
     let keys = Keys::default();
     let (mut held, mut registered) = (Vec::new(), [None; 2]);
-    for index in 0..2 {
+    for (index, registered) in registered.iter_mut().enumerate() {
         let (one, mut other) = pair();
         other.write_all(b"x").unwrap();
         held.push(other);
@@ -158,7 +158,7 @@ fn who_is_removed_by_another_callback_of_the_same_turn_is_not_called() {
             assert!(events.unregister(other).is_none());
             events.cancel_current();
         };
-        registered[index] = Some(events.register(one, Interest::READABLE, callback).unwrap());
+        *registered = Some(events.register(one, Interest::READABLE, callback).unwrap());
     }
     keys.set(registered);
     events.run().unwrap();
@@ -207,7 +207,7 @@ fn a_descriptor_number_that_is_used_again_is_not_taken_for_the_old_one() {
     events.on_panic(|_, panic| std::panic::resume_unwind(panic.payload));
     events.run().unwrap();
     assert_eq!(events.data, b"new");
-    assert_eq!(events.is_registered(registered), false);
+    assert!(!events.is_registered(registered));
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn a_timeout_of_a_watcher_comes_once_unless_it_is_put_off() {
                 events.data.push("idle");
                 events.cancel_current();
             } else {
-                one.read(&mut [0; 16]).unwrap();
+                assert_eq!(one.read(&mut [0; 16]).unwrap(), 1);
                 events.data.push("alive");
                 events.set_timeout(event.key, Some(MOMENT));
             }

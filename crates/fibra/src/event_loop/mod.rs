@@ -33,6 +33,68 @@
 //! assert_eq!(answer, "hello");
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! # The world of callbacks
+//! | what happens | who is called | given by |
+//! |---|---|---|
+//! | a descriptor is readable, or writable | its watcher, with its source | [`register`](EventLoop::register), [`modify`](EventLoop::modify), [`unregister`](EventLoop::unregister) |
+//! | time passes | once, or at each beat | [`call_later`](EventLoop::call_later), [`call_at`](EventLoop::call_at), [`call_every`](EventLoop::call_every) |
+//! | nothing | at the next turn | [`call_soon`](EventLoop::call_soon) |
+//! | another thread wants something | with what it hands over, or just called | [`Remote::call_soon`], [`on_wake`](EventLoop::on_wake) |
+//! | a signal comes, a child ends | | [`on_signal`](EventLoop::on_signal), [`on_exit`](EventLoop::on_exit) |
+//!
+//! ```text
+//!            ┌──────────────────────────── one turn ─────────────────────────────┐
+//!  register ─┤ arm ──▶ wait ──▶ descriptors ──▶ other threads ──▶ timers ──▶ call ├─▶ the next
+//!            └───▲──────┬──────────────────────────────────────────────────┬──────┘
+//!                │      └ until something comes; not at all if             │ as many as are queued now; what they
+//!                │        something is queued                              │ queue has its turn at the next
+//!                └─────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! * **Order.** Everything that is to be called goes through one queue, first in, first out. Timers enter it by their deadlines, and in the order of their making where those are
+//!   equal.
+//! * **What was removed is not called,** even if its event was taken already and it stands in the queue. Keys and handles name one registration and never its successor, whatever
+//!   number its descriptor had.
+//! * **`&mut` all round.** A callback has the loop, its own source and what all of them share ([`EventLoop::data`]), each to itself: there is no cell that could be borrowed
+//!   already. It may register, modify and remove others and itself.
+//! * **A callback runs on the loop,** so it must not wait. One that would (`sleep`, `join`, `Event::wait`, a `fibra::net` read …) panics, and the message says for what; what is there already
+//!   is taken, and everything that does not wait is allowed: start a coroutine, set an event, put into a queue that has room. What knows nothing of fibra and blocks is not seen.
+//!   Files are an exception on an OS thread, where [`fibra::fs`](mod@crate::fs) makes its calls in place. A loop cannot be run in a callback either; that is an error.
+//! * **A panic costs its callback alone.** It is removed, with its source, since its state may be half-way; the loop tells [`on_panic`](EventLoop::on_panic), or the log, and goes on. A
+//!   request to stop ([`Cancelled`](crate::Cancelled)) passes through, to whoever runs the loop.
+//! * **The end.** [`run`](EventLoop::run) returns when it is told to [`stop`](EventLoop::stop), or nothing is left that could ever be called. Waiting costs no processor time.
+//! * **On a thread or in a coroutine.** No runtime is needed: the loop has a driver of its own (epoll, or io_uring if `FIBRA_DRIVER` says so). In a coroutine it parks that instead of
+//!   blocking the worker.
+//!
+//! # Or straight-line
+//! The loop is here for what is event-driven already, for the port of a program that is, and to be compared with: the server's models `callback` and `state-machine` are built on it. For new
+//! code, look at what becomes of this:
+//!
+//! ```
+//! # use std::io::{Read, Write};
+//! # fn serve(mut stream: fibra::net::TcpStream) -> std::io::Result<()> {
+//! let mut buffer = [0; 1024];
+//! loop {
+//!     match stream.read(&mut buffer)? {
+//!         0 => return Ok(()),
+//!         n => stream.write_all(&buffer[..n])?,
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! In a coroutine that is the whole conversation: where it stands is the program counter, what it has is on its stack, an error leaves it by `?`, a limit is
+//! [`timeout`](crate::timeout()) around it, and its destructors run when it is cancelled. With callbacks (`examples/selectors_echo.rs`) each wait ends a function: the variables that live across it
+//! become fields, `loop` becomes registering again, `write_all` becomes a buffer of what is left and an interest that is turned round, a limit is one more callback that may come
+//! between any two others, and a backtrace shows the loop and not who asked. [`Machine`] does not make that shorter, but puts it in one place where it can be read and tested.
+//!
+//! | | callbacks | coroutines |
+//! |---|---|---|
+//! | state of a conversation | a struct, made by hand: bytes | a stack: a page |
+//! | a wait in the middle of a function | cuts it in two | is a call |
+//! | a call that blocks by mistake | stops everybody; refused if it is fibra's | parks one |
+//! | several workers | a loop each | [`run`](crate::run()) |
 
 mod interest;
 mod io;
