@@ -44,6 +44,8 @@ pub(super) struct Io<D> {
     timed_out: bool,
     /// Whether events may have passed that nobody was told of: it is asked whether it is ready, once, though it is edge-triggered.
     missed: bool,
+    /// Whether it is in the list of those that may have to be armed, which has each once.
+    listed: bool,
 }
 
 impl<D> Io<D> {
@@ -142,6 +144,7 @@ impl<D> EventLoop<D> {
             timer: None,
             timed_out: false,
             missed: false,
+            listed: false,
         })))
     }
 
@@ -181,7 +184,7 @@ impl<D> EventLoop<D> {
         };
         io.interest = interest;
         io.missed = true;
-        self.unarmed.push(key.id);
+        self.list(key.id);
         Ok(())
     }
 
@@ -248,6 +251,15 @@ impl<D> EventLoop<D> {
         }
     }
 
+    /// Before the loop waits it is looked at.
+    fn list(&mut self, id: Id) {
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
+        if !io.listed {
+            io.listed = true;
+            self.unarmed.push(id);
+        }
+    }
+
     pub(super) fn call_io(&mut self, id: Id) {
         let Some(at) = self.place_of(id) else { return };
         let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
@@ -256,7 +268,7 @@ impl<D> EventLoop<D> {
         let timed_out = std::mem::take(&mut io.timed_out);
         if ready.is_none() && !timed_out {
             // It is not waited for any more; what is, may not be armed.
-            self.unarmed.push(id);
+            self.list(id);
             return;
         }
         let Some(mut watched) = io.watched.take() else { return };
@@ -269,7 +281,7 @@ impl<D> EventLoop<D> {
         match io_mut(&mut self.registry.watchers, id) {
             Some(io) => {
                 io.watched = Some(watched);
-                self.unarmed.push(id);
+                self.list(id);
             }
             None => {
                 if self.registry.poller.leave(&wait, watched.fd()) {
@@ -284,7 +296,9 @@ impl<D> EventLoop<D> {
         let mut unarmed = std::mem::take(&mut self.unarmed);
         let mut chunks = unarmed.chunks(CHUNK);
         let result = chunks.try_for_each(|ids| self.arm_some(ids));
-        unarmed.clear();
+        if result.is_ok() {
+            unarmed.clear();
+        }
         self.unarmed = unarmed;
         result
     }
@@ -295,7 +309,7 @@ impl<D> EventLoop<D> {
         }
         for &id in ids {
             let Some(io) = io_mut(&mut self.registry.watchers, id) else { continue };
-            io.missed = false;
+            (io.listed, io.missed) = (false, false);
             let mut ready = Ready::default();
             for direction in io.unarmed() {
                 let Some(watched) = &io.watched else { continue };

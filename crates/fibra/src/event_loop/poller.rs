@@ -113,9 +113,9 @@ impl Poller {
         matches!(self.driver, Driver::Epoll(_))
     }
 
-    /// Whether the kernel could have anything to tell.
+    /// Whether there could be anything to tell.
     pub(super) fn has_waits(&self) -> bool {
-        self.driver.has_sources()
+        self.driver.has_sources() || !self.early.is_empty()
     }
 
     /// Waits for a direction that is not ready; see [`is_told_of_events`](Self::is_told_of_events). True when it is ready after all.
