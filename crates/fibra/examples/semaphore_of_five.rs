@@ -51,7 +51,7 @@ fn visit(visitor: u32, room: &Semaphore, inside: &Mutex<Inside>) {
         inside.most = inside.most.max(inside.now);
         println!("{visitor:>2} enters, {} inside", inside.now);
     }
-    fibra::sleep(Duration::from_millis(5 + u64::from(visitor * 3 % 7)));
+    fibra::sleep(Duration::from_millis(10 * (1 + u64::from(visitor * 3 % 7))));
     let mut inside = inside.lock();
     inside.now -= 1;
     println!("{visitor:>2} leaves, {} inside", inside.now);

@@ -7,8 +7,8 @@ use fibra::net::{TcpListener, UdpSocket, UnixStream};
 use fibra::queue::{Queue, after, select};
 use fibra::sync::{Barrier, Condvar, Event, Mutex, ReentrantMutex, RwLock, Semaphore};
 use fibra::{
-    Cancelled, Elapsed, JoinHandle, Stop, WaitsFor, inspect, park, park_timeout, scope, shield, simulation,
-    sleep, spawn, spawn_blocking, thread, timeout,
+    Cancelled, Elapsed, JoinHandle, Stop, WaitsFor, inspect, park, park_timeout, scope, shield, sleep, spawn,
+    spawn_blocking, thread, timeout,
 };
 use settings::{Kind, Setting, join_all};
 use std::io::{Read, Write};
@@ -102,7 +102,9 @@ impl World {
 const WAITS: &[(&str, Wait)] = &[
     ("sleep", |_| sleep(HOUR)),
     ("park", |_| park()),
-    ("park_timeout", |_| drop(park_timeout(HOUR))),
+    ("park_timeout", |_| {
+        let _ = park_timeout(HOUR);
+    }),
     ("join a coroutine, a thread or a job", |world| drop(world.idle().join())),
     ("join_timeout", |world| drop(world.idle().join_timeout(HOUR))),
     ("scope", |_| {
@@ -111,18 +113,30 @@ const WAITS: &[(&str, Wait)] = &[
         })
     }),
     ("Event::wait", |world| world.event.wait()),
-    ("Event::wait_timeout", |world| drop(world.event.wait_timeout(HOUR))),
+    ("Event::wait_timeout", |world| {
+        let _ = world.event.wait_timeout(HOUR);
+    }),
     ("Semaphore::acquire_many", |world| world.semaphore.acquire_many(3).forget()),
     ("Semaphore::acquire_timeout", |world| {
         let _all = world.semaphore.acquire_many(2);
         drop(world.semaphore.acquire_timeout(HOUR));
     }),
-    ("Barrier::wait", |world| drop(world.barrier.wait())),
+    ("Barrier::wait", |world| {
+        let _ = world.barrier.wait();
+    }),
     ("Condvar::wait", |world| world.condvar.wait(&mut world.mutex.lock())),
-    ("Condvar::wait_timeout", |world| drop(world.condvar.wait_timeout(&mut world.mutex.lock(), HOUR))),
-    ("Queue::get", |world| drop(world.empty.get())),
-    ("Queue::put", |world| drop(world.full.put(2))),
-    ("Queue::get_timeout", |world| drop(world.empty.get_timeout(HOUR))),
+    ("Condvar::wait_timeout", |world| {
+        let _ = world.condvar.wait_timeout(&mut world.mutex.lock(), HOUR);
+    }),
+    ("Queue::get", |world| {
+        let _ = world.empty.get();
+    }),
+    ("Queue::put", |world| {
+        let _ = world.full.put(2);
+    }),
+    ("Queue::get_timeout", |world| {
+        let _ = world.empty.get_timeout(HOUR);
+    }),
     ("select", |world| {
         let (mut get, mut later) = (world.empty.select_get(), after(HOUR));
         select(&mut [&mut get, &mut later]);
@@ -420,7 +434,7 @@ fn a_shield_holds_at_every_point_that_is_given_what_it_waits_for() {
         world.semaphore.release(1);
         world.full.shutdown(fibra::queue::Shutdown::Drain);
         world.empty.put(3).unwrap();
-        assert!(shielded.join().map(|()| ()).unwrap_err().is::<Cancelled>());
+        assert!(shielded.join().unwrap_err().is::<Cancelled>());
         world.over.store(true, Ordering::SeqCst);
     });
 }
@@ -449,66 +463,53 @@ fn a_job_that_has_begun_is_waited_for_and_the_request_is_met_afterwards() {
 }
 
 #[test]
-fn nested_limits_each_end_exactly_their_own_code_at_exactly_their_time() {
-    // (outer, middle, inner) in seconds; which of them ends its code, and when: in each, what follows sleeps for ever.
-    let cases = [
-        ([9, 6, 3], [9, 6, 3]),
-        ([9, 3, 6], [9, 3, 0]),
-        ([3, 6, 9], [3, 0, 0]),
-        ([3, 9, 6], [3, 0, 0]),
-        ([6, 3, 9], [6, 3, 0]),
-        ([6, 9, 3], [6, 0, 3]),
-        ([5, 5, 5], [5, 5, 5]),
-        ([0, 5, 5], [0, 0, 0]),
-    ];
-    for (limits, expected) in cases {
-        simulation::explore(5, move || {
-            let [outer, middle, inner] = limits.map(Duration::from_secs);
-            let ended = [(); 3].map(|()| AtomicUsize::new(0));
-            let began = simulation::elapsed();
-            let note = |place: usize| {
-                ended[place].store((simulation::elapsed() - began).as_secs() as usize, Ordering::Relaxed);
+fn a_call_on_a_file_that_has_begun_is_waited_for_too_and_its_result_is_kept() {
+    settings::each(|setting| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for by_handle in [false, true] {
+            // Both ends, so that this does not wait.
+            let mut fifo = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+            let mut file = fibra::fs::File::from(fifo.try_clone().unwrap());
+            let (begun, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+            let stop = Stop::new();
+            let handle = {
+                let (begun, read) = (Arc::clone(&begun), Arc::clone(&read));
+                let stop = stop.clone();
+                setting.spawn(move || {
+                    let mut wait = || {
+                        begun.store(true, Ordering::SeqCst);
+                        read.store(file.read(&mut [0; 8]).unwrap(), Ordering::SeqCst);
+                        sleep(HOUR);
+                    };
+                    if by_handle { wait() } else { assert!(stop.enroll().interruptible(wait).is_err()) }
+                })
             };
-            let result = timeout(outer, || {
-                let result = timeout(middle, || {
-                    let result = timeout(inner, || sleep(HOUR));
-                    assert_eq!(result, Err(Elapsed));
-                    note(2);
-                    sleep(HOUR);
+            setting.until(|| begun.load(Ordering::SeqCst));
+            if handle.context().is_coroutine() {
+                // A ring has the call, or a thread of the pool.
+                setting.until(|| {
+                    let state = inspect::contexts().entry(handle.id()).map(|entry| entry.state);
+                    let kinds = [WaitsFor::File, WaitsFor::Blocking];
+                    matches!(state, Some(inspect::State::Parked { waits_for, .. }) if kinds.contains(&waits_for))
                 });
-                assert_eq!(result, Err(Elapsed));
-                note(1);
-                sleep(HOUR);
-            });
-            assert_eq!(result, Err(Elapsed));
-            note(0);
-            assert_eq!(ended.map(AtomicUsize::into_inner), expected, "{limits:?}");
-            // Nothing is left of them.
-            sleep(HOUR);
-        });
-    }
-}
-
-#[test]
-fn limits_one_after_the_other_do_not_add_up_or_disturb() {
-    simulation::explore(20, || {
-        let result = timeout(Duration::from_secs(10), || {
-            for round in 1..=3 {
-                assert_eq!(timeout(Duration::from_secs(2), || sleep(HOUR)), Err(Elapsed));
-                assert_eq!(timeout(Duration::from_secs(2), || sleep(Duration::from_secs(1))), Ok(()));
-                assert_eq!(simulation::elapsed(), Duration::from_secs(3 * round));
             }
-            sleep(HOUR);
-        });
-        assert_eq!((result, simulation::elapsed()), (Err(Elapsed), Duration::from_secs(10)));
-        // Each of many contexts has its own.
-        let contexts: Vec<_> = (1..=20)
-            .map(|seconds| {
-                spawn(move || (timeout(Duration::from_secs(seconds), || sleep(HOUR)), simulation::elapsed()))
-            })
-            .collect();
-        for (handle, seconds) in contexts.into_iter().zip(1..) {
-            assert_eq!(handle.join().unwrap(), (Err(Elapsed), Duration::from_secs(10 + seconds)));
+            if by_handle {
+                handle.cancel();
+            } else {
+                stop.trigger();
+            }
+            sleep(SHORT);
+            assert!(!handle.is_finished());
+            fifo.write_all(b"late").unwrap();
+            assert_eq!(handle.join().is_err_and(|payload| payload.is::<Cancelled>()), by_handle);
+            assert_eq!(
+                read.load(Ordering::SeqCst),
+                4,
+                "the call had a result, and the request was met afterwards"
+            );
         }
     });
 }
