@@ -31,6 +31,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/net/operation.rs",
     "crates/fibra/src/queue/arms.rs",
     "crates/fibra/src/queue/select.rs",
+    "crates/fibra/src/queue/when.rs",
     "crates/fibra/src/scheduler/core.rs",
     "crates/fibra/src/scheduler/living.rs",
     "crates/fibra/src/scheduler/models/mod.rs",

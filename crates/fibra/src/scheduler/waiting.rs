@@ -42,7 +42,7 @@ pub enum WaitsFor {
     Semaphore,
     /// The others at a [`Barrier`](crate::sync::Barrier).
     Barrier,
-    /// An item of a queue.
+    /// An item of a queue or channel.
     Get,
     /// Room in a queue.
     Put,
