@@ -47,6 +47,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/spawn.rs",
     "crates/fibra/src/sync/event/models.rs",
     "crates/fibra/src/sync/semaphore/models.rs",
+    "crates/fibra/src/sync/semaphore/select.rs",
     "crates/fibra/src/sync/wait_list.rs",
     "crates/fibra/src/thread/builder.rs",
     "crates/fibra/tests/net_conversions.rs",

@@ -36,7 +36,7 @@ mod heap;
 mod join;
 pub mod oneshot;
 mod order;
-mod select;
+pub(crate) mod select;
 mod select_macro;
 pub mod watch;
 pub(crate) mod when;

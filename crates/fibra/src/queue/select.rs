@@ -47,6 +47,7 @@ use std::time::{Duration, Instant};
 /// | a new value | [`watch`](super::watch::Receiver::select_changed) |
 /// | the end of a coroutine, thread or job | [`JoinHandle::select_join`](crate::JoinHandle::select_join) |
 /// | an event | [`Event::select_wait`](crate::sync::Event::select_wait) |
+/// | permits of a semaphore | [`Semaphore::select_acquire`](crate::sync::Semaphore::select_acquire) |
 /// | a moment | [`after`](super::after), [`at`](super::at) |
 pub trait Selectable: Arm {}
 

@@ -9,4 +9,6 @@ pub(crate) mod wait_list;
 
 pub use barrier::{Barrier, BarrierWaitResult, BrokenBarrier};
 pub use event::Event;
-pub use semaphore::{BoundedSemaphore, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TooManyPermits};
+pub use semaphore::{
+    Acquire, BoundedSemaphore, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TooManyPermits,
+};
