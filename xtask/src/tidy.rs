@@ -30,6 +30,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/net/handle.rs",
     "crates/fibra/src/net/operation.rs",
     "crates/fibra/src/queue/arms.rs",
+    "crates/fibra/src/queue/models.rs",
     "crates/fibra/src/queue/select.rs",
     "crates/fibra/src/queue/when.rs",
     "crates/fibra/src/scheduler/core.rs",

@@ -34,6 +34,8 @@ mod by_order;
 mod error;
 mod heap;
 mod join;
+#[cfg(all(test, loom))]
+mod models;
 pub mod oneshot;
 mod order;
 pub(crate) mod select;

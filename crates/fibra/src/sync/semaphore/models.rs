@@ -1,6 +1,7 @@
 //! The semaphore, model-checked: see `crate::scheduler::models`. The contexts are OS threads; one that is never served is a deadlock, which loom reports.
 
-use super::Semaphore;
+use super::{Semaphore, SemaphorePermit};
+use crate::queue::select;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread::{self, JoinHandle};
@@ -104,5 +105,39 @@ fn permits_of_several_givers_add_up_for_one_who_waits_for_all() {
         semaphore.acquire_many(2).forget();
         givers.into_iter().for_each(|giver| giver.join().unwrap());
         assert_quiet(&semaphore, 0);
+    });
+}
+
+/// A selector stands in two lines, and is served in one; whoever is behind it in the other is not kept.
+///
+/// Caught: a `serve` that gives the permits of one who is served elsewhere to whoever is next, whatever that one wants; a `leave` that serves nobody; a `join` that does not look for permits.
+#[test]
+fn a_selector_is_served_once_and_keeps_nobody() {
+    with_preemptions(2, || {
+        let semaphores = Arc::new([Semaphore::new(0), Semaphore::new(0)]);
+        let selector = thread::spawn({
+            let semaphores = Arc::clone(&semaphores);
+            move || {
+                let mut arms = (semaphores[0].select_acquire(1), semaphores[1].select_acquire(1));
+                select(&mut [&mut arms.0, &mut arms.1]);
+                let taken = [arms.0.take(), arms.1.take()].map(|permit| permit.map(SemaphorePermit::forget));
+                assert!(taken[0].is_some() != taken[1].is_some(), "one is done");
+                usize::from(taken[1].is_some())
+            }
+        });
+        let patient = thread::spawn({
+            let semaphores = Arc::clone(&semaphores);
+            move || semaphores[0].acquire_many(2).forget()
+        });
+        semaphores[0].release(2);
+        semaphores[1].release(1);
+        // Whoever has the first, the other is short of it.
+        let taken = selector.join().unwrap();
+        if taken == 0 {
+            semaphores[0].release(1);
+        }
+        patient.join().unwrap();
+        assert_quiet(&semaphores[0], 0);
+        assert_quiet(&semaphores[1], 1 - taken);
     });
 }
