@@ -2,22 +2,16 @@
 
 mod limit;
 mod settings;
+mod waiting;
 
 use fibra::queue::{ExtraTaskDone, GetError, PriorityQueue, PutError, Queue, Shutdown};
 use fibra::{Cancelled, scope};
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use waiting::waiting;
 
 const SHORT: Duration = Duration::from_millis(2);
-
-/// How many wait to get, or to put: the queue says it in its description only.
-fn waiting(queue: &impl Debug, side: &str) -> usize {
-    let text = format!("{queue:?}");
-    let (_, rest) = text.split_once(&format!("{side}: ")).expect("it says that");
-    rest.split([',', ' ']).next().and_then(|number| number.parse().ok()).expect("a number")
-}
 
 #[test]
 fn task_done_once_more_than_items_were_put_is_an_error_and_changes_nothing() {

@@ -67,6 +67,7 @@ fn assert_quiet<T>(queue: &Queue<T>) {
     assert_eq!([0, 1, 2].map(|list| locked.len(list)), [0; 3], "somebody was left behind");
 }
 
+/// Caught: an `offer` that puts its item into the queue although somebody waits, or that wakes who waits without it.
 #[test]
 fn every_item_goes_to_one_of_those_who_wait() {
     for capacity in [0, 1] {
@@ -85,6 +86,7 @@ fn every_item_goes_to_one_of_those_who_wait() {
     }
 }
 
+/// Caught: a wait that says `TimedOut` although its waiter had been taken out (the item is lost).
 #[test]
 fn an_item_is_got_in_time_or_is_there_for_the_next() {
     with_preemptions(3, || {
@@ -137,6 +139,37 @@ fn an_item_is_put_in_time_or_stays_with_the_caller() {
     }
 }
 
+/// Caught: a `take` that leaves the room to whoever comes (waits for ever); a shutdown that does not wake who waits to put.
+#[test]
+fn who_waits_for_room_has_it_or_gets_its_item_back() {
+    for shut in [false, true] {
+        with_preemptions(3, move || {
+            let (queue, there) = (Arc::new(Queue::bounded(1)), Arc::default());
+            assert!(queue.put(Parcel::new(1, &there)).is_ok());
+            let putter = start(&queue, {
+                let there = Arc::clone(&there);
+                move |queue: &Queue<Parcel>| match queue.put(Parcel::new(2, &there)) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        assert!(error.is_shutdown() && error.into_item().number() == 2);
+                        false
+                    }
+                }
+            });
+            if shut {
+                queue.shutdown(Shutdown::Drain);
+            } else {
+                assert_eq!(queue.get().map_or(0, |parcel| parcel.number()), 1);
+            }
+            assert_eq!(putter.join().unwrap(), !shut);
+            assert!(queue.get().is_ok());
+            assert_eq!(there.load(Ordering::Relaxed), 0);
+            assert_quiet(&queue);
+        });
+    }
+}
+
+/// Caught: the same of `Cancelled`.
 #[test]
 fn who_is_cancelled_in_the_moment_of_a_put_has_the_item_or_leaves_it() {
     with_preemptions(3, || {
@@ -161,6 +194,7 @@ fn who_is_cancelled_in_the_moment_of_a_put_has_the_item_or_leaves_it() {
     });
 }
 
+/// Caught: a shutdown that does not wake who waits to get.
 #[test]
 fn a_shutdown_wakes_both_sides_and_leaves_no_item_behind() {
     for how in [Shutdown::Drain, Shutdown::Immediate] {
@@ -182,6 +216,7 @@ fn a_shutdown_wakes_both_sides_and_leaves_no_item_behind() {
     }
 }
 
+/// Caught: a `task_done` that wakes nobody.
 #[test]
 fn who_waits_for_the_end_of_all_tasks_sees_it() {
     with_preemptions(3, || {
@@ -215,6 +250,7 @@ fn get_from_either(queues: &Two) -> Option<Parcel> {
     one.or(other).and_then(Result::ok)
 }
 
+/// Caught: a `Get::join` that does not look whether the queue was shut down (waits for ever).
 #[test]
 fn of_two_selectors_one_has_the_item() {
     with_preemptions(2, || {
@@ -231,6 +267,7 @@ fn of_two_selectors_one_has_the_item() {
     });
 }
 
+/// Caught: a claim that everybody wins; a `Get::join` that does not look for items (waits for ever).
 #[test]
 fn a_selector_that_waits_in_two_lists_is_served_once() {
     with_preemptions(2, || {
@@ -250,9 +287,10 @@ fn a_selector_that_waits_in_two_lists_is_served_once() {
     });
 }
 
+/// Caught: a select that leaves without winning its own claim (the item is lost).
 #[test]
 fn a_selector_that_is_cancelled_has_the_item_or_leaves_it() {
-    with_preemptions(3, || {
+    with_preemptions(2, || {
         let (queues, there) = (two(1), Arc::default());
         let canceller = cancel_this();
         let putter = start(&queues, {
@@ -273,6 +311,7 @@ fn a_selector_that_is_cancelled_has_the_item_or_leaves_it() {
     });
 }
 
+/// Caught: a `Get::join` that does not look for putters (both wait for ever).
 #[test]
 fn two_selectors_meet_in_a_rendezvous() {
     with_preemptions(2, || {
@@ -316,6 +355,7 @@ fn a_single_item_is_received_or_comes_back_or_is_dropped() {
     });
 }
 
+/// Caught: a sender that wakes nobody when it goes; a `wait` that does not look again under the lock.
 #[test]
 fn a_receiver_learns_of_the_item_or_of_the_senders_end() {
     for send in [true, false] {
@@ -336,6 +376,7 @@ fn a_receiver_learns_of_the_item_or_of_the_senders_end() {
 /// What can be cloned.
 type Share = Arc<Parcel>;
 
+/// Caught: a `wake_all` that wakes one.
 #[test]
 fn everybody_receives_what_is_sent_to_all_and_learns_of_the_end() {
     with_preemptions(2, || {
@@ -355,6 +396,7 @@ fn everybody_receives_what_is_sent_to_all_and_learns_of_the_end() {
     });
 }
 
+/// Caught: a sender that wakes nobody when there is a new value, or when it goes; a `When::join` that does not look again under the lock.
 #[test]
 fn the_last_value_is_seen_by_who_waits_alone_or_in_a_select() {
     with_preemptions(2, || {
@@ -377,8 +419,8 @@ fn the_last_value_is_seen_by_who_waits_alone_or_in_a_select() {
         for number in 1..=2 {
             drop(sender.replace(Parcel::new(number, &there)));
         }
-        drop(sender);
         assert!(waits.join().unwrap());
+        drop(sender);
         assert_eq!(selects.join().unwrap(), 2);
         assert_eq!(there.load(Ordering::Relaxed), 0);
     });

@@ -72,9 +72,7 @@ impl<T> Sender<T> {
         }
         locked.item = Some(item);
         locked.sender = false;
-        let receiver = locked.next(0);
-        drop(locked);
-        drop(receiver);
+        // What is left of the sender goes now, and wakes the receiver.
         Ok(())
     }
 

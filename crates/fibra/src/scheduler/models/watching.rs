@@ -148,7 +148,7 @@ fn a_future_is_woken_and_has_the_result() {
     });
 }
 
-/// Caught: a callback that does not wake who selects, or does so before the word says that the task has ended; an arm that does not look before it waits.
+/// Caught: a callback that does not wake who selects; an arm that does not look before it waits (waits for ever).
 #[test]
 fn who_selects_the_end_goes_on_and_has_the_result() {
     with_preemptions(3, || {

@@ -108,36 +108,57 @@ fn permits_of_several_givers_add_up_for_one_who_waits_for_all() {
     });
 }
 
-/// A selector stands in two lines, and is served in one; whoever is behind it in the other is not kept.
-///
-/// Caught: a `serve` that gives the permits of one who is served elsewhere to whoever is next, whatever that one wants; a `leave` that serves nobody; a `join` that does not look for permits.
+/// Caught: a `serve` that gives what was for one who is served elsewhere to whoever is next, whatever that one wants; a `join` that does not look for permits.
 #[test]
-fn a_selector_is_served_once_and_keeps_nobody() {
+fn a_selector_is_served_once_and_its_permits_are_not_counted_for_another() {
     with_preemptions(2, || {
         let semaphores = Arc::new([Semaphore::new(0), Semaphore::new(0)]);
-        let selector = thread::spawn({
-            let semaphores = Arc::clone(&semaphores);
-            move || {
-                let mut arms = (semaphores[0].select_acquire(1), semaphores[1].select_acquire(1));
-                select(&mut [&mut arms.0, &mut arms.1]);
-                let taken = [arms.0.take(), arms.1.take()].map(|permit| permit.map(SemaphorePermit::forget));
-                assert!(taken[0].is_some() != taken[1].is_some(), "one is done");
-                usize::from(taken[1].is_some())
-            }
-        });
-        let patient = thread::spawn({
-            let semaphores = Arc::clone(&semaphores);
-            move || semaphores[0].acquire_many(2).forget()
-        });
+        let selector = start_selector(&semaphores, 1);
+        let patient = start_at(&semaphores, |[first, _]| first.acquire_many(2).forget());
+        let giver = start_at(&semaphores, |[_, second]| second.release(1));
         semaphores[0].release(2);
-        semaphores[1].release(1);
         // Whoever has the first, the other is short of it.
         let taken = selector.join().unwrap();
         if taken == 0 {
             semaphores[0].release(1);
         }
         patient.join().unwrap();
+        giver.join().unwrap();
         assert_quiet(&semaphores[0], 0);
         assert_quiet(&semaphores[1], 1 - taken);
     });
+}
+
+/// Caught: a `leave` that serves nobody (waits for ever).
+#[test]
+fn those_behind_a_selector_that_leaves_are_served() {
+    with_preemptions(2, || {
+        let semaphores = Arc::new([Semaphore::new(1), Semaphore::new(0)]);
+        let greedy = start_selector(&semaphores, 2);
+        let modest = start_at(&semaphores, |[first, _]| first.acquire().forget());
+        semaphores[1].release(1);
+        assert_eq!(greedy.join().unwrap(), 1);
+        modest.join().unwrap();
+        semaphores.iter().for_each(|semaphore| assert_quiet(semaphore, 0));
+    });
+}
+
+type Two = [Semaphore; 2];
+
+fn start_at(semaphores: &Arc<Two>, body: impl FnOnce(&Two) + 'static) -> JoinHandle<()> {
+    let semaphores = Arc::clone(semaphores);
+    thread::spawn(move || body(&semaphores))
+}
+
+/// Waits for so many of the first or one of the second, and keeps them. Which it was.
+fn start_selector(semaphores: &Arc<Two>, of_first: usize) -> JoinHandle<usize> {
+    let semaphores = Arc::clone(semaphores);
+    thread::spawn(move || {
+        let mut arms = (semaphores[0].select_acquire(of_first), semaphores[1].select_acquire(1));
+        let chosen = select(&mut [&mut arms.0, &mut arms.1]);
+        let taken =
+            [arms.0.take(), arms.1.take()].map(|permit| permit.map(SemaphorePermit::forget).is_some());
+        assert_eq!(taken, [chosen == 0, chosen == 1]);
+        chosen
+    })
 }
