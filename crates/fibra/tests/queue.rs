@@ -4,10 +4,8 @@ mod limit;
 mod settings;
 mod waiting;
 
-use fibra::queue::{GetError, LifoQueue, Order, PriorityQueue, PutError, Queue, QueueBy, Shutdown};
+use fibra::queue::{GetError, LifoQueue, Order, PriorityQueue, PutError, Queue, QueueBy};
 use fibra::{Cancelled, scope, timeout};
-use limit::on_workers;
-use settings::Setting;
 use std::cmp::{Ordering, Reverse};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,7 +51,6 @@ trait Numbers: Debug + Send + Sync {
     fn get_timeout(&self, timeout: Duration) -> Result<u32, GetError>;
     fn get_deadline(&self, deadline: Instant) -> Result<u32, GetError>;
     fn len(&self) -> usize;
-    fn shutdown(&self, how: Shutdown);
 }
 
 impl<O: Order<Item = u32> + Send> Numbers for QueueBy<O> {
@@ -83,9 +80,6 @@ impl<O: Order<Item = u32> + Send> Numbers for QueueBy<O> {
     }
     fn len(&self) -> usize {
         self.len()
-    }
-    fn shutdown(&self, how: Shutdown) {
-        self.shutdown(how);
     }
 }
 

@@ -7,6 +7,7 @@ use fibra::queue::broadcast::{self, RecvError as BroadcastError};
 use fibra::queue::oneshot::{self, RecvError, RecvTimeoutError, SendError, TryRecvError};
 use fibra::queue::watch;
 use fibra::{Cancelled, scope, timeout};
+use limit::on_workers;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -300,6 +301,29 @@ mod to_everybody {
     fn without_room_there_is_no_channel() {
         drop(broadcast::channel::<()>(0));
     }
+}
+
+#[test]
+fn who_only_sends_lets_the_others_of_its_worker_run() {
+    on_workers(1, || {
+        let (news, mut heard) = broadcast::channel(1);
+        let (state, seen) = watch::channel(0);
+        let over = AtomicUsize::new(0);
+        scope(|scope| {
+            scope.spawn(|| {
+                heard.recv().ok();
+                over.fetch_add(1, Relaxed);
+            });
+            while over.load(Relaxed) == 0 {
+                news.send(1).unwrap();
+            }
+            scope.spawn(|| over.fetch_add(1, Relaxed));
+            while over.load(Relaxed) == 1 {
+                state.send(1).unwrap();
+            }
+        });
+        assert_eq!(seen.get(), 1);
+    });
 }
 
 mod of_the_latest_value {

@@ -5,10 +5,10 @@ mod settings;
 mod waiting;
 
 use fibra::queue::{
-    GetError, PutError, Queue, Selectable, Shutdown, after, at, broadcast, oneshot, select, select_deadline,
-    select_timeout, try_select, watch,
+    GetError, PutError, Queue, Selectable, Shutdown, after, at, select, select_deadline, select_timeout,
+    try_select,
 };
-use fibra::sync::{BoundedSemaphore, Event, Semaphore};
+use fibra::sync::{Event, Semaphore};
 use fibra::{Cancelled, scope, timeout};
 use limit::on_workers;
 use std::hash::{BuildHasher, Hasher, RandomState};

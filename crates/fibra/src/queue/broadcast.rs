@@ -36,7 +36,7 @@
 //! ```
 
 use super::by_order::Patience;
-use super::when::{Source, When, receive, wake_all};
+use super::when::{Source, When, receive, spend, wake_all};
 use crate::sync::wait_list::WaitLists;
 use std::collections::VecDeque;
 use std::error::Error;
@@ -144,6 +144,7 @@ impl<T> Sender<T> {
         wake_all(&mut locked);
         drop(locked);
         drop(gives_way);
+        spend();
         Ok(receivers)
     }
 

@@ -25,7 +25,7 @@
 //! ```
 
 use super::by_order::Patience;
-use super::when::{Source, When, receive, wait, wake_all};
+use super::when::{Source, When, receive, spend, wait, wake_all};
 use crate::sync::wait_list::WaitLists;
 use std::fmt;
 use std::sync::Arc;
@@ -109,6 +109,8 @@ impl<T> Sender<T> {
         let old = std::mem::replace(&mut locked.value, value);
         locked.version += 1;
         wake_all(&mut locked);
+        drop(locked);
+        spend();
         Ok(old)
     }
 }

@@ -75,9 +75,7 @@ impl<S: Source> Source for &mut S {
 #[inline]
 pub(super) fn receive<S: Source>(source: &mut S, patience: Patience) -> Option<S::Outcome> {
     if let Some(outcome) = source.try_take() {
-        if let Some(worker) = Worker::here() {
-            worker.spend();
-        }
+        spend();
         return Some(outcome);
     }
     let deadline = patience.deadline()?;
@@ -95,6 +93,13 @@ pub(super) fn wait<S: Source>(source: &S, deadline: Option<Instant>) -> bool {
         Reason::Woken => true,
         Reason::TimedOut => false,
         Reason::Cancelled => cancel::unwind(),
+    }
+}
+
+/// It went without a wait: lets others run now and then.
+pub(super) fn spend() {
+    if let Some(worker) = Worker::here() {
+        worker.spend();
     }
 }
 
