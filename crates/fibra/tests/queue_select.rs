@@ -122,7 +122,10 @@ fn a_queue_that_is_shut_down_can_be_chosen_and_says_so() {
             let chooser = setting.spawn_scoped(scope, || {
                 fibra::select! {
                     item = one.select_get() => item.map_err(drop),
-                    put = other.select_put(7) => Err(assert_eq!(put, Err(PutError::Shutdown(7)))),
+                    put = other.select_put(7) => {
+                        assert_eq!(put, Err(PutError::Shutdown(7)));
+                        Err(())
+                    },
                 }
             });
             setting.until(|| waiting(&other, "putters") == 1);
