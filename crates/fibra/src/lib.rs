@@ -99,6 +99,7 @@ mod call;
 pub mod cancel;
 mod context;
 pub mod fs;
+pub mod inspect;
 pub mod net;
 mod outcome;
 pub mod queue;
