@@ -26,6 +26,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/cancel/region.rs",
     "crates/fibra/src/cancel/stop.rs",
     "crates/fibra/src/context.rs",
+    "crates/fibra/src/event_loop/poller.rs",
     "crates/fibra/src/fs/file.rs",
     "crates/fibra/src/net/handle.rs",
     "crates/fibra/src/net/operation.rs",

@@ -94,7 +94,12 @@ fn each_says_what_it_waits_for_and_on_which_object() {
             (WaitsFor::Time, setting.spawn(|| sleep(HOUR))),
             (WaitsFor::Event, setting.spawn(move || a.wait())),
             (WaitsFor::Semaphore, setting.spawn(move || b.acquire().forget())),
-            (WaitsFor::Barrier, setting.spawn(move || drop(c.wait()))),
+            (
+                WaitsFor::Barrier,
+                setting.spawn(move || {
+                    let _ = c.wait();
+                }),
+            ),
             (WaitsFor::Join, setting.spawn(move || drop(joined.join()))),
             (
                 WaitsFor::Scope,

@@ -36,7 +36,7 @@ fn who_waits_goes_on_when_it_is_set_and_who_comes_later_does_not_wait() {
         join_all(waiting);
         event.wait();
         assert!(event.wait_timeout(Duration::ZERO));
-        assert!(event.wait_deadline(fibra::simulation::now()));
+        assert!(event.wait_deadline(simulation::now()));
         assert_eq!(event.waiting(), 0);
         event.set();
         assert!(event.is_set(), "to set it twice is to set it");
@@ -263,7 +263,7 @@ fn a_storm_of_sets_clears_limits_and_cancellations_forgets_nobody() {
         for handle in cancelled {
             random.pause();
             handle.cancel();
-            assert!(handle.join().map(|()| ()).unwrap_err().is::<Cancelled>());
+            assert!(handle.join().unwrap_err().is::<Cancelled>());
         }
         join_all(waiters);
         over.store(true, Ordering::Relaxed);

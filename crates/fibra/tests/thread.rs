@@ -36,7 +36,7 @@ fn anywhere(test: impl Fn() + Clone + Send + 'static) {
 fn results_and_panics_come_out_of_join() {
     anywhere(|| {
         assert_eq!(thread::spawn(|| 6 * 7).join().unwrap(), 42);
-        let payload = thread::spawn(|| resume_unwind(Box::new(7_u8))).join().map(|()| ()).unwrap_err();
+        let payload = thread::spawn(|| resume_unwind(Box::new(7_u8))).join().unwrap_err();
         assert_eq!(payload.downcast_ref(), Some(&7_u8));
         let detached = thread::spawn(park);
         let context = detached.context();
@@ -134,7 +134,9 @@ fn it_is_cancelled_where_it_waits_and_its_destructors_run() {
         for wait in [
             park,
             || sleep(HOUR),
-            || drop(timeout(HOUR, park)),
+            || {
+                let _ = timeout(HOUR, park);
+            },
             || {
                 let _ = spawn(|| 5).join();
                 scope(|scope| {
@@ -290,7 +292,7 @@ fn std_s_words_are_here_too() {
     assert!(!thread::panicking());
     let result: thread::Result<()> = thread::spawn(thread::yield_now).join();
     assert!(result.is_ok());
-    thread::sleep(Duration::from_micros(1));
+    sleep(Duration::from_micros(1));
     assert_eq!(thread::current(), fibra::current());
     assert_eq!(thread::park_timeout(Duration::from_micros(1)), fibra::Reason::TimedOut);
 }
