@@ -45,7 +45,7 @@ pub enum WaitsFor {
     Barrier,
     /// What is done [once](crate::sync::Once).
     Once,
-    /// An item of a queue.
+    /// An item of a queue or channel.
     Get,
     /// Room in a queue.
     Put,

@@ -41,7 +41,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 /// A state, and `N` lists of waiters that each bring a value.
-pub(crate) struct WaitLists<S, T = (), const N: usize = 1>(Mutex<Locked<S, T, N>>);
+pub struct WaitLists<S, T = (), const N: usize = 1>(Mutex<Locked<S, T, N>>);
 
 struct Locked<S, T, const N: usize> {
     state: S,
