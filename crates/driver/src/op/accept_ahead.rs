@@ -114,8 +114,9 @@ impl AcceptAhead {
         self.lock().armed
     }
 
-    pub(crate) fn set_armed(&self) {
-        self.lock().armed = true;
+    /// Whether a ring has the entry from now on.
+    pub(crate) fn set_armed(&self, armed: bool) {
+        self.lock().armed = armed;
     }
 
     /// Whether the kernel has said that it does not do this for the file.

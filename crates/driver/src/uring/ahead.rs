@@ -126,7 +126,7 @@ impl Ring {
         // SAFETY: the entry points to nothing, and the descriptor that it names stays open until its last completion.
         unsafe { self.push(&entry) }?;
         self.in_flight += 1;
-        ahead.set_armed();
+        ahead.set_armed(true);
         self.requests.0[place] = Some(Request { ahead: ahead.clone(), _listener: listener, ending: false });
         Ok(())
     }
@@ -149,10 +149,14 @@ impl Ring {
         while !self.requests.is_empty() && Instant::now() < give_up {
             self.push_cancels();
             if self.enter(1, Some(PATIENCE)).is_err() {
-                return;
+                break;
             }
             self.reap(out);
         }
         out.append(&mut self.early);
+        // If the ring is broken: nobody shall wait for it.
+        for Request { ahead, .. } in self.requests.0.drain(..).flatten() {
+            ahead.set_armed(false);
+        }
     }
 }

@@ -21,10 +21,10 @@ use crate::scheduler::park;
 use crate::scheduler::state::Reason;
 use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::{Worker, or_abort};
-use fibra_driver::{AcceptAhead, Cancel, Direction, Finish, Flight, Operation, Source, Start, Token, op};
+use fibra_driver::{Cancel, Direction, Finish, Flight, Operation, Source, Start, Token, op};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// Runs `op`, for at most the time that the socket's settings allow.
@@ -148,81 +148,6 @@ fn on_coroutine<O: Operation>(
     }
 }
 
-/// The next connection that was accepted ahead. Where that cannot be done it is accepted now. `None` when no more are to be accepted, and all that were have been
-/// taken.
-///
-/// Whoever leaves this wait takes nothing along: the kernel has nothing of the caller's, and what it accepts is the queue's.
-pub(super) fn accept_ahead(
-    source: &Source,
-    fd: BorrowedFd<'_>,
-    ahead: &AcceptAhead,
-    is_ending: bool,
-) -> Option<io::Result<OwnedFd>> {
-    let timeout = source.timeout(Direction::Read);
-    let mut deadline = None;
-    let coroutine = Worker::here().and_then(|worker| Some((worker, worker.token()?)));
-    // The kernel's last answer comes at once.
-    let waits = is_ending || !source.is_nonblocking();
-    while let Some((worker, token)) = coroutine.filter(|_| waits) {
-        let start = match is_ending {
-            false => worker.with_driver(|driver| driver.accept_ahead(source, fd, ahead, token)),
-            true => match ahead.take() {
-                Some(result) => Some(Start::Done { result, pass: None }),
-                None => Some(Start::Pending).filter(|_| ahead.enlist(token)),
-            },
-        };
-        match start {
-            None if is_ending => return ahead.take(),
-            None => break,
-            Some(Start::Done { result, .. }) => {
-                worker.spend();
-                return Some(if source.is_closed() { Err(op::closed_error()) } else { result });
-            }
-            Some(Start::Pending) => {}
-        }
-        // The token is in the queue until the wait is over, whatever the clock, which may be the user's, does.
-        let reason = or_abort(|| {
-            park::waits_for(WaitsFor::Receive, fd.as_raw_fd() as usize);
-            if deadline.is_none() {
-                deadline = bounded(timeout).and_then(|timeout| worker.core.now().checked_add(timeout));
-            }
-            let reason = park::park(deadline);
-            if reason != Reason::Woken && ahead.retract() == Cancel::InFlight {
-                park::park_until_woken();
-            }
-            reason
-        });
-        match (reason, ahead.take()) {
-            (Reason::Woken, None) => {}
-            // A result is returned, not lost.
-            (_, Some(result)) => {
-                worker.spend();
-                return Some(if source.is_closed() { Err(op::closed_error()) } else { result });
-            }
-            (Reason::Cancelled, None) => cancel::unwind(),
-            (Reason::TimedOut, None) => return Some(Err(timed_out())),
-        }
-    }
-    match ahead.take() {
-        None if is_ending => None,
-        None => Some(run(source, fd, &mut op::Accept::new()).map(|(fd, _)| fd)),
-        come => come,
-    }
-}
-
-/// Ends accepting ahead: what has been accepted and not taken is closed, as is what the kernel still accepts. When this returns it has done with the listener, unless
-/// the calling context cannot wait.
-pub(super) fn end_ahead(ahead: &AcceptAhead) {
-    ahead.abandon();
-    let Some(worker) = Worker::here() else { return };
-    let is_under_way = worker.with_driver(|driver| driver.end_ahead(ahead));
-    if let Some(token) = worker.token() {
-        while is_under_way && ahead.enlist(token) {
-            park::park_until_woken();
-        }
-    }
-}
-
 /// The wait is over before the operation.
 #[cold]
 fn leave<O: Operation>(
@@ -258,7 +183,7 @@ fn leave<O: Operation>(
 
 /// The time that an operation may take: in a destructor of a cancelled context not for ever.
 #[inline]
-fn bounded(timeout: Option<Duration>) -> Option<Duration> {
+pub(super) fn bounded(timeout: Option<Duration>) -> Option<Duration> {
     if cancel::is_unwinding() {
         return Some(timeout.map_or(cancel::UNWINDING_IO, |timeout| timeout.min(cancel::UNWINDING_IO)));
     }

@@ -95,8 +95,8 @@ impl TcpListener {
     /// The connections, one after another, accepted ahead of who takes them: under io_uring the kernel goes on accepting while nobody waits, which saves a system call
     /// for each. Elsewhere it is as [`incoming`](Self::incoming).
     ///
-    /// It is for servers that take whoever comes. One that admits so many and not more must not use it: up to some 300 connections are accepted here that nobody
-    /// has taken yet, and hold descriptors, and think that they are served.
+    /// It is for servers that take whoever comes. One that admits so many and not more must not use it: some hundreds of connections may be accepted here that nobody
+    /// has taken yet, hold descriptors, and think that they are served.
     ///
     /// ```
     /// use fibra::net::{TcpListener, TcpStream};
