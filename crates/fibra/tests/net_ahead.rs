@@ -1,6 +1,6 @@
 //! Connections that are accepted ahead of who takes them: none is lost and none is left open, whatever ends the wait, the value or the runtime.
 //!
-//! `FIBRA_CANCELS` sets how many waits the storm makes, and `FIBRA_STRESS_SECONDS` how long it lasts at least.
+//! `FIBRA_CANCELS` sets how many waits the storm makes (a twentieth of it), and `FIBRA_STRESS_SECONDS` how long it lasts at least.
 
 mod network;
 
@@ -302,8 +302,10 @@ fn accept_impatiently(
 
 #[test]
 fn waits_that_are_ended_early_lose_no_connection() {
-    let waits =
-        std::env::var("FIBRA_CANCELS").map_or(3_000, |text| text.parse().expect("FIBRA_CANCELS is a number"));
+    let all: usize = std::env::var("FIBRA_CANCELS")
+        .map_or(40_000, |text| text.parse().expect("FIBRA_CANCELS is a number"));
+    // Most of these end by the clock, so there are fewer of them than other storms have.
+    let waits = all.div_ceil(20);
     on_runtimes(move || {
         let mut random = Random::seeded();
         let (listener, address) = listen();
