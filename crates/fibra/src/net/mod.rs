@@ -30,7 +30,7 @@ mod address;
 mod ahead;
 mod handle;
 mod mode;
-mod operation;
+pub(crate) mod operation;
 mod pauses;
 mod tcp;
 mod udp;
