@@ -189,7 +189,7 @@ fn leave<O: Operation>(
 
 /// The time that an operation may take: in a destructor of a cancelled context not for ever.
 #[inline]
-fn bounded(timeout: Option<Duration>) -> Option<Duration> {
+pub(super) fn bounded(timeout: Option<Duration>) -> Option<Duration> {
     if cancel::is_unwinding() {
         return Some(timeout.map_or(cancel::UNWINDING_IO, |timeout| timeout.min(cancel::UNWINDING_IO)));
     }
