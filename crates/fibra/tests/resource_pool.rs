@@ -38,7 +38,7 @@ struct Resource {
     broken: bool,
     /// Whether somebody has it.
     lent: AtomicBool,
-    life: Life,
+    _life: Life,
 }
 
 /// One that lives, or is being made.
@@ -66,7 +66,7 @@ impl Factory {
     fn make(self: &Arc<Self>) -> Resource {
         let life = self.life();
         let number = self.made.fetch_add(1, SeqCst);
-        Resource { number, broken: false, lent: AtomicBool::new(false), life }
+        Resource { number, broken: false, lent: AtomicBool::new(false), _life: life }
     }
 
     fn alive(&self) -> usize {
@@ -558,7 +558,7 @@ fn storm_of_gets_that_are_cancelled_in_line_while_they_check_and_while_they_make
                     _ => {}
                 }
                 let number = factory.made.fetch_add(1, SeqCst);
-                Ok(Resource { number, broken: false, lent: AtomicBool::new(false), life })
+                Ok(Resource { number, broken: false, lent: AtomicBool::new(false), _life: life })
             }
         })
         .check(move |resource| {
