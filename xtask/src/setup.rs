@@ -39,6 +39,11 @@ pub(crate) const PROGRAMS: &[Program] = &[
         needed_by: "echo tests against a client that is not ours",
     },
     Program { name: "wrk", package: "wrk", needed_by: "HTTP tests under load" },
+    Program {
+        name: "redis-server",
+        package: "redis-server",
+        needed_by: "workers that wait for a real server",
+    },
     Program { name: "valgrind", package: "valgrind", needed_by: "the stack arena under valgrind" },
     Program { name: "strace", package: "strace", needed_by: "tests that count system calls" },
 ];

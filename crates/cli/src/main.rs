@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod load;
 mod log;
 mod serve;
 
@@ -25,6 +26,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(serve::Serve),
+    Load(load::Load),
     Doctor(doctor::Doctor),
 }
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = log::install(&cli.log).and_then(|()| match cli.command {
         Command::Serve(command) => command.run(),
+        Command::Load(command) => command.run(),
         Command::Doctor(command) => command.run(),
     });
     match result {

@@ -46,12 +46,12 @@ pub mod uring;
 pub use epoll::Epoll;
 pub use flight::Flight;
 pub use notifier::Notifier;
-pub use op::{Attempt, Call, Operation};
+pub use op::{AcceptAhead, Attempt, Call, Operation};
 pub use source::{Cancel, Source};
 pub use uring::{Ring, RingSettings};
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// The caller's name for a waiter: opaque to the driver, handed back as it was given. Never zero.
@@ -188,6 +188,33 @@ impl Driver {
         }
     }
 
+    /// Takes a connection that has been accepted ahead, or sees to it that some are and leaves the token, which then comes back as from [`start`](Self::start). To leave
+    /// early is [`AcceptAhead::retract`]. `None` when this driver cannot accept ahead: then it is an [`op::Accept`] for each.
+    ///
+    /// # Errors
+    /// In [`Start::Done`]: as those of accepting, or that of duplicating the descriptor.
+    pub fn accept_ahead(
+        &mut self,
+        source: &Source,
+        fd: BorrowedFd<'_>,
+        ahead: &AcceptAhead,
+        token: Token,
+    ) -> Option<Start<OwnedFd>> {
+        match self {
+            // What another driver has left.
+            Driver::Epoll(_) => ahead.take().map(|result| Start::Done { result, pass: None }),
+            Driver::Uring(driver) => driver.accept_ahead(source, fd, ahead, token),
+        }
+    }
+
+    /// Asks for the end of accepting ahead. True when it is under way here: then a last answer is on its way, for who [waits](AcceptAhead::enlist).
+    pub fn end_ahead(&mut self, ahead: &AcceptAhead) -> bool {
+        match self {
+            Driver::Epoll(_) => false,
+            Driver::Uring(driver) => driver.end_ahead(ahead),
+        }
+    }
+
     /// After the token of an [`op::Poll`] came back, for who does not start it once more: whether the direction is ready, or broken. False when the wait was
     /// cancelled.
     pub fn has_answered(&self, flight: &Flight) -> bool {
@@ -251,11 +278,11 @@ impl Driver {
     }
 
     /// Ends the driver: every token that still waits on one of its descriptors is appended to `out`, so that its owner
-    /// can go on with another driver. A ring has none: whoever has an operation in it belongs to its worker.
+    /// can go on with another driver. A ring has none, since whoever has an operation in it belongs to its worker; but it closes what it has accepted ahead for nobody.
     pub fn close(&mut self, out: &mut Vec<Completion>) {
         match self {
             Driver::Epoll(driver) => driver.close(out),
-            Driver::Uring(_) => {}
+            Driver::Uring(driver) => driver.close(out),
         }
     }
 }

@@ -6,8 +6,8 @@
 use fibra_driver::op::{self, Poll, Receive};
 use fibra_driver::uring::Features;
 use fibra_driver::{
-    Call, Cancel, Completion, Direction, Driver, Finish, Flight, Operation, RingSettings, Source, Start,
-    Token,
+    AcceptAhead, Call, Cancel, Completion, Direction, Driver, Finish, Flight, Operation, RingSettings,
+    Source, Start, Token,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
@@ -504,6 +504,235 @@ fn connections_are_accepted_with_their_addresses() {
             }
         }
     });
+}
+
+/// Connections that are accepted ahead, and the source of their listener.
+struct Ahead {
+    listener: TcpListener,
+    source: Source,
+    ahead: AcceptAhead,
+}
+
+impl Ahead {
+    fn new() -> Ahead {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // As the library has its listeners.
+        listener.set_nonblocking(true).unwrap();
+        rustix::net::listen(&listener, 4096).unwrap();
+        Ahead { listener, source: Source::new(), ahead: AcceptAhead::new() }
+    }
+
+    fn connect(&self, count: usize) -> Vec<TcpStream> {
+        let address = self.listener.local_addr().unwrap();
+        (0..count).map(|_| TcpStream::connect(address).unwrap()).collect()
+    }
+
+    /// Asks for one; none while it is pending.
+    fn start(&self, driver: &mut Driver) -> Option<io::Result<OwnedFd>> {
+        let start = driver.accept_ahead(&self.source, self.listener.as_fd(), &self.ahead, Token(1));
+        match start.expect("it can be done") {
+            Start::Done { result, pass } => {
+                assert_eq!(pass, None);
+                Some(result)
+            }
+            Start::Pending => None,
+        }
+    }
+
+    fn next(&self, driver: &mut Driver) -> io::Result<OwnedFd> {
+        loop {
+            match self.start(driver) {
+                Some(result) => return result,
+                None => assert_eq!(collect(driver, 1), [1]),
+            }
+        }
+    }
+
+    /// Waits for the last answer.
+    fn end(&self, driver: &mut Driver) {
+        assert!(driver.end_ahead(&self.ahead), "it is under way");
+        while self.ahead.enlist(Token(1)) {
+            assert_eq!(collect(driver, 1), [1]);
+        }
+    }
+
+    /// Who is still in the listener's own queue.
+    fn left(&self) -> usize {
+        std::iter::from_fn(|| self.listener.accept().ok()).count()
+    }
+}
+
+/// Whether somebody has the other end: a connection that was closed for good is reset, or at its end.
+fn is_served(client: &mut TcpStream, by: OwnedFd) -> bool {
+    let mut by = TcpStream::from(by);
+    assert_eq!(by.peer_addr().unwrap(), client.local_addr().unwrap());
+    by.write_all(b"x").unwrap();
+    client.read(&mut [0; 2]).unwrap() == 1
+}
+
+/// The rings that can accept ahead.
+const MULTISHOT: &[&str] =
+    &["", "submit", "no-single-issuer", "no-defer-taskrun,no-coop-taskrun", "no-skip", "entries=1"];
+
+#[test]
+fn connections_are_accepted_ahead_in_their_order() {
+    on_rings(MULTISHOT, |driver| {
+        let ahead = Ahead::new();
+        let mut clients = ahead.connect(20);
+        for client in &mut clients[..10] {
+            let fd = ahead.next(driver).unwrap();
+            assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+            assert!(!rustix::fs::fcntl_getfl(&fd).unwrap().contains(OFlags::NONBLOCK));
+            assert!(is_served(client, fd));
+        }
+        clients.extend(ahead.connect(5));
+        for client in &mut clients[10..] {
+            assert!(is_served(client, ahead.next(driver).unwrap()));
+        }
+        assert!(ahead.start(driver).is_none(), "nobody is left");
+        nothing_comes(driver);
+        let late = ahead.connect(1).pop();
+        assert_eq!(collect(driver, 1), [1]);
+        assert!(is_served(&mut late.unwrap(), ahead.next(driver).unwrap()));
+        ahead.end(driver);
+    });
+}
+
+#[test]
+fn who_leaves_the_wait_for_a_connection_takes_nothing_along() {
+    on_rings(MULTISHOT, |driver| {
+        let ahead = Ahead::new();
+        assert!(ahead.start(driver).is_none());
+        submit(driver);
+        assert_eq!(ahead.ahead.retract(), Cancel::Removed);
+        let mut client = ahead.connect(1).pop().unwrap();
+        nothing_comes(driver);
+        let fd = ahead.start(driver).expect("it has been accepted while nobody waited").unwrap();
+        assert!(is_served(&mut client, fd));
+        // The other way round: it comes, and then the wait is over.
+        assert!(ahead.start(driver).is_none());
+        let mut client = ahead.connect(1).pop().unwrap();
+        assert_eq!(collect(driver, 1), [1]);
+        assert_eq!(ahead.ahead.retract(), Cancel::InFlight);
+        assert!(is_served(&mut client, ahead.ahead.take().expect("it has come").unwrap()));
+        ahead.end(driver);
+    });
+}
+
+#[test]
+fn what_is_accepted_ahead_and_not_taken_has_a_limit() {
+    // Where completions find no room, the kernel ends it before that.
+    let roomy: Vec<&str> = MULTISHOT.iter().copied().filter(|words| !words.contains("entries")).collect();
+    on_rings(&roomy, |driver| {
+        let ahead = Ahead::new();
+        assert!(ahead.start(driver).is_none());
+        submit(driver);
+        assert_eq!(ahead.ahead.retract(), Cancel::Removed);
+        let clients: Vec<TcpStream> = (0..10)
+            .flat_map(|_| {
+                let clients = ahead.connect(80);
+                nothing_comes(driver);
+                clients
+            })
+            .collect();
+        let come = std::iter::from_fn(|| ahead.ahead.take()).map(Result::unwrap).count();
+        assert!((AcceptAhead::LIMIT..2 * AcceptAhead::LIMIT).contains(&come), "{come} have been accepted");
+        // The others are there for who asks.
+        for _ in come..clients.len() {
+            ahead.next(driver).unwrap();
+        }
+        assert!(ahead.start(driver).is_none());
+        ahead.end(driver);
+    });
+}
+
+#[test]
+fn accepting_ahead_that_is_ended_leaves_those_who_come_to_others() {
+    on_rings(MULTISHOT, |driver| {
+        let ahead = Ahead::new();
+        let clients = ahead.connect(7);
+        drop(ahead.next(driver).unwrap());
+        ahead.end(driver);
+        let later = ahead.connect(3);
+        nothing_comes(driver);
+        let come = std::iter::from_fn(|| ahead.ahead.take()).map(Result::unwrap).count();
+        assert_eq!(1 + come + ahead.left(), clients.len() + later.len());
+        assert!(!driver.end_ahead(&ahead.ahead), "it is over");
+        // And it can begin anew.
+        let mut client = ahead.connect(1).pop().unwrap();
+        assert!(is_served(&mut client, ahead.next(driver).unwrap()));
+        ahead.end(driver);
+    });
+}
+
+#[test]
+fn what_was_accepted_for_nobody_is_closed() {
+    on_rings(MULTISHOT, |driver| {
+        let ahead = Ahead::new();
+        let mut clients = ahead.connect(4);
+        drop(ahead.next(driver).unwrap());
+        ahead.ahead.abandon();
+        ahead.end(driver);
+        assert!(ahead.ahead.take().is_none());
+        drop(ahead);
+        for client in &mut clients {
+            assert!(!matches!(client.read(&mut [0]), Ok(1..)), "its end, or a reset");
+        }
+    });
+}
+
+#[test]
+fn driver_that_ends_closes_what_it_has_accepted_ahead() {
+    for words in MULTISHOT {
+        for submitted in [false, true] {
+            let Some(mut driver) = ring(words) else { return };
+            let Ahead { listener, source, ahead } = Ahead::new();
+            let address = listener.local_addr().unwrap();
+            let start = driver.accept_ahead(&source, listener.as_fd(), &ahead, Token(1));
+            assert!(matches!(start, Some(Start::Pending)));
+            if submitted {
+                submit(&mut driver);
+            }
+            // The number may be another file's by the time that the entry is read.
+            drop(listener);
+            let mut clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+            let mut out = Vec::new();
+            driver.close(&mut out);
+            assert_eq!(out.len(), 1, "the waiter comes back");
+            assert!(!driver.has_sources(), "something is left in flight");
+            drop((driver, ahead));
+            assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+            for client in &mut clients {
+                assert!(!matches!(client.read(&mut [0]), Ok(1..)), "its end, or a reset");
+            }
+        }
+    }
+}
+
+#[test]
+fn listener_that_is_closed_ends_accepting_ahead() {
+    on_rings(MULTISHOT, |driver| {
+        let ahead = Ahead::new();
+        assert!(ahead.start(driver).is_none());
+        submit(driver);
+        assert!(ahead.source.close().is_empty());
+        rustix::net::shutdown(&ahead.listener, rustix::net::Shutdown::Both).unwrap();
+        assert_eq!(collect(driver, 1), [1]);
+        assert_eq!(ahead.start(driver).unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn drivers_that_cannot_accept_ahead_say_so() {
+    let epoll = Driver::epoll(RingSettings::default()).unwrap();
+    let drivers = ["no-multishot", "plain"].into_iter().filter_map(ring).chain([epoll]);
+    for mut driver in drivers {
+        let ahead = Ahead::new();
+        let start = driver.accept_ahead(&ahead.source, ahead.listener.as_fd(), &ahead.ahead, Token(1));
+        assert!(start.is_none());
+        assert!(!ahead.ahead.enlist(Token(1)));
+        assert!(!driver.end_ahead(&ahead.ahead));
+    }
 }
 
 #[test]

@@ -66,8 +66,44 @@
 //! * [`park`](park()) and [`Context::unpark`] wait for and wake anybody: a coroutine of this worker or another, or an OS thread. Everything here
 //!   also works when called from an OS thread outside the runtime; it then blocks that thread.
 //!
-//! Locks and channels of the library's own are yet to come. A `std::sync::Mutex` is fine as long as no coroutine parks while it holds
-//! one; `std::sync::mpsc::Receiver::recv` blocks the whole worker.
+//! [`sync`] has the locks (mutex, read-write lock, condition variable, semaphore, barrier, event, what is done once), and [`queue`] the queues and channels, with
+//! [`select!`]. They work between coroutines, between OS threads, and between both:
+//!
+//! ```
+//! use fibra::queue::{Queue, Shutdown};
+//! use fibra::sync::Mutex;
+//!
+//! fibra::run(|| {
+//!     let (queue, total) = (Queue::bounded(10), Mutex::new(0));
+//!     fibra::scope(|scope| {
+//!         for _ in 0..3 {
+//!             scope.spawn(|| queue.iter().for_each(|item| *total.lock() += item));
+//!         }
+//!         (1..=100).for_each(|item| queue.put(item).unwrap());
+//!         queue.shutdown(Shutdown::Drain);
+//!     });
+//!     assert_eq!(total.into_inner(), 5050);
+//! });
+//! ```
+//!
+//! A `std::sync::Mutex` is fine as long as no coroutine parks while it holds one; `std::sync::mpsc::Receiver::recv` blocks the whole worker. [`group`] has groups and bounded pools
+//! of coroutines, and pools of connections.
+//!
+//! # Give up
+//! Any wait can have a limit, from the outside: [`timeout`](timeout()) unwinds the code that it runs where that waits, so destructors run, and [`JoinHandle::cancel`] does so to another
+//! context. What has arrived is returned and not lost. [`shield`](shield()) is for what must not be interrupted. See [`cancel`].
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! fibra::run(|| {
+//!     let answer = fibra::timeout(Duration::from_millis(5), || {
+//!         fibra::sleep(Duration::from_secs(3600));
+//!         "too late"
+//!     });
+//!     assert_eq!(answer, Err(fibra::Elapsed));
+//! });
+//! ```
 //!
 //! # End
 //! [`run`] waits for every coroutine that is not a [daemon](Builder::daemon). A [`Stop`] ends the waits of many at once (that is how a server ends
@@ -100,6 +136,8 @@ pub mod cancel;
 mod context;
 pub mod event_loop;
 pub mod fs;
+pub mod group;
+pub mod inspect;
 pub mod net;
 mod outcome;
 pub mod queue;
@@ -116,6 +154,9 @@ pub mod time;
 pub use blocking::spawn_blocking;
 pub use cancel::{Cancelled, Elapsed, Enrolled, Stop, deadline, move_on_after, shield, timeout};
 pub use context::{Context, current, park, park_timeout, yield_now};
+pub use group::{
+    Group, Pool, ResourcePool, as_completed, first_of, first_of_timeout, join_all, join_all_timeout,
+};
 pub use scheduler::run_queue::Schedule;
 pub use scheduler::runtime::{Runtime, RuntimeBuilder, current_runtime, run};
 pub use scheduler::settings::DriverKind;

@@ -3,8 +3,8 @@
 mod limit;
 
 use fibra::{
-    Builder, Cancelled, Elapsed, Stop, cancel, deadline, move_on_after, park, scope, shield, sleep, spawn,
-    spawn_blocking, timeout,
+    Builder, Cancelled, Elapsed, Stop, cancel, deadline, move_on_after, park, scope, shield, simulation,
+    sleep, spawn, spawn_blocking, timeout,
 };
 use limit::{on_any_workers, on_workers, within};
 use std::io::Read;
@@ -29,7 +29,8 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 #[test]
 fn a_timeout_ends_every_kind_of_wait_and_its_destructors_run() {
     on_any_workers(|| {
-        let waits: Vec<(&str, Box<dyn FnOnce() + Send>)> = vec![
+        type Wait = Box<dyn FnOnce() + Send>;
+        let waits: Vec<(&str, Wait)> = vec![
             ("sleep", Box::new(|| sleep(HOUR))),
             ("park", Box::new(park)),
             ("join", Box::new(|| drop(Builder::new().daemon(true).spawn(|| sleep(HOUR)).unwrap().join()))),
@@ -121,6 +122,71 @@ fn many_nested_timeouts_each_end_their_own_code() {
             }
         }
         assert!((1..=20).contains(&nest(20)));
+    });
+}
+
+#[test]
+fn nested_limits_each_end_exactly_their_own_code_at_exactly_their_time() {
+    // (outer, middle, inner) in seconds; which of them ends its code, and when: in each, what follows sleeps for ever.
+    let cases = [
+        ([9, 6, 3], [9, 6, 3]),
+        ([9, 3, 6], [9, 3, 0]),
+        ([3, 6, 9], [3, 0, 0]),
+        ([3, 9, 6], [3, 0, 0]),
+        ([6, 3, 9], [6, 3, 0]),
+        ([6, 9, 3], [6, 0, 3]),
+        ([5, 5, 5], [5, 5, 5]),
+        ([0, 5, 5], [0, 0, 0]),
+    ];
+    for (limits, expected) in cases {
+        simulation::explore(5, move || {
+            let [outer, middle, inner] = limits.map(Duration::from_secs);
+            let ended = [(); 3].map(|()| AtomicUsize::new(0));
+            let began = simulation::elapsed();
+            let note = |place: usize| {
+                ended[place].store((simulation::elapsed() - began).as_secs() as usize, Ordering::Relaxed);
+            };
+            let result = timeout(outer, || {
+                let result = timeout(middle, || {
+                    let result = timeout(inner, || sleep(HOUR));
+                    assert_eq!(result, Err(Elapsed));
+                    note(2);
+                    sleep(HOUR);
+                });
+                assert_eq!(result, Err(Elapsed));
+                note(1);
+                sleep(HOUR);
+            });
+            assert_eq!(result, Err(Elapsed));
+            note(0);
+            assert_eq!(ended.map(AtomicUsize::into_inner), expected, "{limits:?}");
+            // Nothing is left of them.
+            sleep(HOUR);
+        });
+    }
+}
+
+#[test]
+fn limits_one_after_the_other_do_not_add_up_or_disturb() {
+    simulation::explore(20, || {
+        let result = timeout(Duration::from_secs(10), || {
+            for round in 1..=3 {
+                assert_eq!(timeout(Duration::from_secs(2), || sleep(HOUR)), Err(Elapsed));
+                assert_eq!(timeout(Duration::from_secs(2), || sleep(Duration::from_secs(1))), Ok(()));
+                assert_eq!(simulation::elapsed(), Duration::from_secs(3 * round));
+            }
+            sleep(HOUR);
+        });
+        assert_eq!((result, simulation::elapsed()), (Err(Elapsed), Duration::from_secs(10)));
+        // Each of many contexts has its own.
+        let contexts: Vec<_> = (1..=20)
+            .map(|seconds| {
+                spawn(move || (timeout(Duration::from_secs(seconds), || sleep(HOUR)), simulation::elapsed()))
+            })
+            .collect();
+        for (handle, seconds) in contexts.into_iter().zip(1..) {
+            assert_eq!(handle.join().unwrap(), (Err(Elapsed), Duration::from_secs(10 + seconds)));
+        }
     });
 }
 

@@ -784,3 +784,39 @@ fn file_in_an_arc_reads_writes_and_seeks_through_a_reference() {
         assert_eq!(text, "shared");
     });
 }
+
+#[test]
+fn to_open_one_end_of_a_fifo_is_to_wait_for_the_other() {
+    on_one_worker(|| {
+        let folder = scratch();
+        let path = folder.path().join("fifo");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let write = |path: std::path::PathBuf| {
+            move || File::options().write(true).open(path).unwrap().write_all(b"through").unwrap()
+        };
+        let read = |path: std::path::PathBuf| {
+            move || {
+                let mut text = String::new();
+                File::open(path).unwrap().read_to_string(&mut text).unwrap();
+                text
+            }
+        };
+        for reader_first in [false, true] {
+            let (reader, writer);
+            if reader_first {
+                reader = fibra::spawn(read(path.clone()));
+                fibra::sleep(Duration::from_millis(5));
+                assert!(!reader.is_finished());
+                writer = fibra::spawn(write(path.clone()));
+            } else {
+                writer = fibra::spawn(write(path.clone()));
+                fibra::sleep(Duration::from_millis(5));
+                assert!(!writer.is_finished());
+                reader = fibra::spawn(read(path.clone()));
+            }
+            writer.join().unwrap();
+            assert_eq!(reader.join().unwrap(), "through");
+        }
+    });
+}

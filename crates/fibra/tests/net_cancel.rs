@@ -665,6 +665,9 @@ fn accept_impatiently<L: Listener>(ends: &Ends, counts: &Counts, mut random: Ran
     let (listener, address) = L::open();
     let (over, numbers) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut accepted: Vec<u64> = Vec::new();
+    // Later there may always be somebody to accept, on a machine that is slow to make the requests.
+    let stopped = ends.briefly(&mut random, counts, |_| (), || listener.accept());
+    assert!(stopped.is_none(), "nobody has come yet");
     fibra::scope(|scope| {
         let (listener, address, over, numbers) = (&listener, &address, &over, &numbers);
         let guard = Over(over);

@@ -2,7 +2,7 @@
 
 use super::{Call, uninterrupted};
 use io_uring::opcode;
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::types::Fd;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
@@ -41,6 +41,8 @@ unsafe impl Call for Open {
             .flags(self.flags.bits() as i32)
             .mode(self.mode.bits())
             .build()
+            // Else the kernel tries it with O_NONBLOCK first (io_uring/openclose.c), which is another call where to open is to wait: for the other end of a FIFO.
+            .flags(Flags::ASYNC)
     }
 
     fn completed(&mut self, result: rustix::io::Result<u32>) -> io::Result<OwnedFd> {

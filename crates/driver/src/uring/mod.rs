@@ -33,6 +33,7 @@
 //!   the kernel for it.
 //! * The kernel has no memory for requests (`EAGAIN` of `io_uring_enter(2)`): they stay in the queue for the next wait. An operation that finds no room then fails with that error.
 
+mod ahead;
 pub mod settings;
 
 use crate::flight::{Answer, Flight, Stage};
@@ -76,6 +77,8 @@ pub struct Ring {
     notified: bool,
     /// What was completed outside of a wait.
     early: Vec<Completion>,
+    /// Requests that answer many times, by their `user_data`.
+    requests: ahead::Requests,
 }
 
 impl std::fmt::Debug for Ring {
@@ -122,6 +125,7 @@ impl Ring {
             unarmed: false,
             notified: false,
             early: Vec::new(),
+            requests: ahead::Requests::default(),
         })
     }
 
@@ -409,6 +413,11 @@ impl Ring {
                 NOTIFIER => {
                     self.notified = true;
                     disarmed |= !cqueue::more(completion.flags());
+                }
+                user_data if ahead::is_ours(user_data) => {
+                    let answer = Answer { result: completion.result(), flags: completion.flags() };
+                    let last = self.requests.land(user_data, answer, &mut self.cancels, out);
+                    landed += usize::from(last);
                 }
                 address => {
                     landed += 1;

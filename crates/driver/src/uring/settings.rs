@@ -52,7 +52,7 @@ pub struct RingSettings {
     pub submit_all: bool,
     /// `IOSQE_CQE_SKIP_SUCCESS` (5.17).
     pub skip_success: bool,
-    /// Multishot poll (5.13).
+    /// Requests that are answered many times: multishot poll (5.13) and accept (5.19). Used from 5.19 on.
     pub multishot: bool,
     /// `IORING_RECVSEND_POLL_FIRST` (5.19).
     pub poll_first: bool,
@@ -145,7 +145,7 @@ pub struct Features {
     pub submit_all: bool,
     /// `IOSQE_CQE_SKIP_SUCCESS`.
     pub skip_success: bool,
-    /// Multishot poll.
+    /// Requests that are answered many times: the notifier's poll, and accepting ahead.
     pub multishot: bool,
     /// `IORING_RECVSEND_POLL_FIRST`.
     pub poll_first: bool,

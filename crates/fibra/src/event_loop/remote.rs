@@ -12,13 +12,16 @@
 //! loop looks.
 
 use super::EventLoop;
+use crate::scheduler::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
+#[cfg(all(test, loom))]
+mod models;
+
 use super::slots::Id;
 use fibra_driver::Notifier;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// A closure from another thread, and where it comes from.
 pub(super) type Letter<D> = (Box<dyn FnOnce(&mut EventLoop<D>) + Send>, &'static Location<'static>);

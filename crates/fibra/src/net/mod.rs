@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `operation` | one operation, from the first attempt to its result: what every call goes through |
 //! | `address` | names to addresses, off the worker |
+//! | `ahead` | accepting ahead of who asks |
 //! | `handle` | what all sockets have in common: clones, timeouts, conversions |
 //! | `mode` | who may change `O_NONBLOCK`, and when it is put back |
 //! | `pauses` | waits whose end nobody reports |
@@ -26,6 +27,7 @@
 //! [`WouldBlock`](std::io::ErrorKind::WouldBlock).
 
 mod address;
+mod ahead;
 mod handle;
 mod mode;
 pub(crate) mod operation;
@@ -35,6 +37,7 @@ mod udp;
 mod unix;
 
 pub use address::ToSocketAddrs;
+pub use ahead::IncomingAhead;
 pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
 };

@@ -1,10 +1,10 @@
-//! What can be selected: [`Get`], [`Put`], [`Timer`], and [`Ready`] for all that is not used up.
+//! What can be selected: [`Get`], [`Put`], [`Timer`]; and see [`super::when`].
 
 use super::by_order::{GETTERS, PUTTERS, QueueBy, Refused};
 use super::error::{GetError, PutError};
 use super::order::{Keep, Order};
 use super::select::{Arm, Selectable};
-use crate::sync::wait_list::{Claim, WaitLists, Waiter};
+use crate::sync::wait_list::{Claim, Waiter};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -219,56 +219,6 @@ impl Arm for Timer {
     fn leave(&self) {}
 
     fn end(&mut self, _: bool) {}
-}
-
-/// Something that has happened or has not, for the arms of other primitives. It is not used up by being chosen.
-///
-/// Who lets it happen takes those who wait out of the list ([`next`](crate::sync::wait_list::Guard::next)), and wakes them. One who was taken out has been chosen, whatever
-/// becomes of the state afterwards.
-pub(super) struct Ready<'a, S, const N: usize> {
-    lists: &'a WaitLists<S, (), N>,
-    list: usize,
-    has_happened: fn(&S) -> bool,
-    waiter: Option<Waiter<()>>,
-}
-
-impl<'a, S, const N: usize> Ready<'a, S, N> {
-    pub(super) fn new(lists: &'a WaitLists<S, (), N>, list: usize, has_happened: fn(&S) -> bool) -> Self {
-        Ready { lists, list, has_happened, waiter: None }
-    }
-}
-
-impl<S, const N: usize> Arm for Ready<'_, S, N> {
-    fn try_now(&mut self) -> bool {
-        (self.has_happened)(&self.lists.lock())
-    }
-
-    fn begin(&mut self, claim: &Claim, index: u32) {
-        self.waiter = Some(Waiter::new((), claim, index));
-    }
-
-    unsafe fn join(&self, _: &Claim) -> bool {
-        let mut locked = self.lists.lock();
-        if (self.has_happened)(&locked) {
-            return false;
-        }
-        if let Some(waiter) = &self.waiter {
-            // SAFETY: our caller's promise.
-            unsafe { locked.join(self.list, waiter) };
-        }
-        true
-    }
-
-    fn leave(&self) {
-        if let Some(waiter) = &self.waiter {
-            // SAFETY: it was put into this list.
-            unsafe { self.lists.lock().leave(self.list, waiter) };
-        }
-    }
-
-    fn end(&mut self, _: bool) {
-        self.waiter = None;
-    }
 }
 
 impl<O: Order> fmt::Debug for Get<'_, O> {

@@ -24,9 +24,8 @@
 //! out those with its own claim ([`Guard::has_other`](crate::sync::wait_list::Guard::has_other)).
 //!
 //! # More arms
-//! What else can be waited for becomes [`Selectable`] by an [`Arm`]. For what stays as it is once it has happened (an event, the end of a coroutine), or can be taken by
-//! one context only (a receiver), [`arms::Ready`](super::arms::Ready) does all that: it needs a list in which those who wait stand, and the question whether it has
-//! happened.
+//! What else can be waited for becomes [`Selectable`] by an [`Arm`]. For what comes to one context only (an item to a receiver), or stays as it is once it has happened (an
+//! event, the end of a coroutine), [`When`](super::When) does all that: it needs a list in which those who wait stand, and the question whether it is there.
 
 use super::by_order::Patience;
 use crate::cancel;
@@ -38,7 +37,18 @@ use crate::sync::wait_list::Claim;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// What [`select`] can choose: [`Get`](super::Get), [`Put`](super::Put), [`Timer`](super::Timer) and others of the library.
+/// What [`select`] can choose:
+///
+/// | | made by |
+/// |---|---|
+/// | an item from a queue | [`select_get`](super::QueueBy::select_get) |
+/// | an item into a queue | [`select_put`](super::QueueBy::select_put) |
+/// | an item from a channel | [`oneshot`](super::oneshot::Receiver::select_recv), [`broadcast`](super::broadcast::Receiver::select_recv) |
+/// | a new value | [`watch`](super::watch::Receiver::select_changed) |
+/// | the end of a coroutine, thread or job | [`JoinHandle::select_join`](crate::JoinHandle::select_join) |
+/// | an event | [`Event::select_wait`](crate::sync::Event::select_wait) |
+/// | permits of a semaphore | [`Semaphore::select_acquire`](crate::sync::Semaphore::select_acquire) |
+/// | a moment | [`after`](super::after), [`at`](super::at) |
 pub trait Selectable: Arm {}
 
 /// What a [`Selectable`] does; out of reach, since it goes by the rules of waiters.
@@ -226,6 +236,8 @@ impl Iterator for Shuffled {
 fn random() -> u64 {
     match Worker::here() {
         Some(worker) => worker.random(),
+        // A model is repeated, and has to be the same each time.
+        None if cfg!(loom) => 0,
         None => RandomState::new().build_hasher().finish(),
     }
 }

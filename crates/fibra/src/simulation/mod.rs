@@ -83,7 +83,7 @@
 //!   comparable within one run only (print [`elapsed`]);
 //! * when calls come back that are made by OS threads or the kernel: [`spawn_blocking`](crate::spawn_blocking), [`fs`](mod@crate::fs), name resolution. The time does
 //!   not jump while one is under way, so no timeout overtakes it; but the others run on meanwhile;
-//! * sockets. Before the time jumps it is looked whether one is ready, which is enough for both ends of a connection inside one simulation. Of a peer outside it is not known whether it
+//! * sockets. Before the time jumps it is looked whether one is ready, for five milliseconds of real time at the most, which is enough for both ends of a connection inside one simulation. Of a peer outside it is not known whether it
 //!   will answer: the time jumps over it;
 //! * OS threads that wake a coroutine by the library's means. The simulation does not know of them: let them have a [`hold`], or they will be slept over, or taken for
 //!   a deadlock.

@@ -9,6 +9,8 @@ mod models;
 
 use super::wait_list::{Place, WaitLists};
 use crate::cancel;
+use crate::queue::When;
+use crate::queue::when::Source;
 use crate::scheduler::state::Reason;
 use crate::scheduler::sync::{AtomicBool, Ordering};
 use crate::scheduler::waiting::WaitsFor;
@@ -94,6 +96,24 @@ impl Event {
         self.wait_until(Some(deadline))
     }
 
+    /// That the flag is set, as an arm of [`select`](crate::queue::select()).
+    ///
+    /// ```
+    /// use fibra::queue::Queue;
+    /// use fibra::sync::Event;
+    ///
+    /// let (jobs, stop) = (Queue::<u32>::unbounded(), Event::new());
+    /// stop.set();
+    /// let stopped = fibra::select! {
+    ///     _job = jobs.select_get() => false,
+    ///     () = stop.select_wait() => true,
+    /// };
+    /// assert!(stopped);
+    /// ```
+    pub fn select_wait(&self) -> When<&Event> {
+        When::new(self)
+    }
+
     fn wait_until(&self, deadline: Option<Instant>) -> bool {
         if self.is_set() {
             return true;
@@ -108,6 +128,26 @@ impl Event {
             Reason::Cancelled => cancel::unwind(),
         }
     }
+}
+
+impl Source for &Event {
+    type State = ();
+    type Outcome = ();
+
+    fn lists(&self) -> &WaitLists<()> {
+        &self.waiters
+    }
+
+    fn is_ready(&self, _: &()) -> bool {
+        self.is_set()
+    }
+
+    fn try_take(&mut self) -> Option<()> {
+        self.is_set().then_some(())
+    }
+
+    /// It may have been cleared since.
+    fn take_served(&mut self) {}
 }
 
 impl Default for Event {

@@ -26,9 +26,11 @@ mod bounded;
 #[cfg(all(test, loom))]
 mod models;
 mod permit;
+mod select;
 
 pub use bounded::{BoundedSemaphore, TooManyPermits};
 pub use permit::{OwnedSemaphorePermit, SemaphorePermit};
+pub use select::Acquire;
 
 use super::wait_list::{Guard, Place, Served, WaitLists};
 use crate::cancel;
@@ -240,8 +242,11 @@ impl Semaphore {
         while let Some(wanted) = guard.front(0).map(|(_, wanted)| *wanted)
             && wanted <= permits
         {
-            permits -= wanted;
-            last = guard.next(0);
+            // It may be served elsewhere by now: then the next in line is looked at, who may want more.
+            if let Some(waiter) = guard.take_front(0) {
+                permits -= wanted;
+                last = Some(waiter);
+            }
         }
         let waiters = if guard.is_empty(0) { 0 } else { WAITERS };
         self.word.store((permits * PERMIT) | waiters, Ordering::Release);

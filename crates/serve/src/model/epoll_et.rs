@@ -17,7 +17,7 @@
 //! for the end of the stream, which may have come with the bytes and in the same edge; the event says so (`EPOLLRDHUP`), and then it is read to
 //! the end.
 //!
-//! And a client that sends without a pause must not hold up the others: after [`STEPS`] steps it is put off, and since no edge will call it back,
+//! And a client that sends without a pause must not hold up the others: after `STEPS` steps it is put off, and since no edge will call it back,
 //! the loop has to remember it. The same holds for the door: while it is closed (see `door`), its edge is kept in `knocked`.
 
 use super::attendant::{Attendant, Visit};

@@ -13,7 +13,7 @@
 //!  blocks: in epoll_wait, and in the filesystem (see `conversation`)
 //! ```
 //!
-//! This is what is left when a blocking program is cut at each of its waits: the place where it stood becomes a [`State`], and the loop
+//! This is what is left when a blocking program is cut at each of its waits: the place where it stood becomes a `State`, and the loop
 //! around it becomes the rule which state comes next. A step is *re-entrant*: it may be entered again where it was left, with nothing but what
 //! the machine has kept. A compiler does the same to an `async fn`; see [`future`](super::future) for what comes of that by hand.
 //!

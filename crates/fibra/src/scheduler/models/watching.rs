@@ -1,6 +1,7 @@
 //! Watchers of a task's end, model-checked: each is told once, whoever is first.
 
 use super::*;
+use crate::queue::select;
 use crate::scheduler::watchers::{Callback, Outcome as End};
 use std::pin::Pin;
 use std::task::{Context as PollContext, Poll, Wake as Waken, Waker};
@@ -144,5 +145,22 @@ fn a_future_is_woken_and_has_the_result() {
             };
         }
         pool.join().unwrap();
+    });
+}
+
+/// Caught: a callback that does not wake who selects; an arm that does not look before it waits (waits for ever).
+#[test]
+fn who_selects_the_end_goes_on_and_has_the_result() {
+    with_preemptions(3, || {
+        let (task, handle) = job(Arc::new(()));
+        let (other_task, other) = job(Arc::new(()));
+        let pool = thread::spawn(move || make(task));
+        let chosen = select(&mut [&mut handle.select_join(), &mut other.select_join()]);
+        assert_eq!(chosen, 0);
+        assert!(handle.join().is_ok());
+        pool.join().unwrap();
+        // The arm of this one was withdrawn.
+        make(other_task);
+        assert!(other.join().is_ok());
     });
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   nothing can run ──▶ somebody outside is at work for us (a hold) ──────────▶ wait for the driver or a letter, in real time
-//!                   ├─▶ a timer is set ──▶ a descriptor is ready? no ─────────▶ it is the timer's time
+//!                   ├─▶ a timer is set ──▶ a descriptor is ready? no, nor after a moment ─▶ it is the timer's time
 //!                   ├─▶ a coroutine waits for a descriptor ───────────────────▶ wait for it, in real time
 //!                   └─▶ else nobody will ever be woken: a deadlock
 //!                         first: it is reported, and the runtime ends, so that all unwind; what they do then may take time and wait as ever
@@ -14,6 +14,10 @@ use crate::scheduler::virtual_time::VirtualTime;
 use crate::scheduler::waiting::WaitsFor;
 use std::fmt::Write;
 use std::time::Duration;
+
+/// How long, in real time, those who wait for the outside are given before a timer is due. What goes from one socket to another within the process is there at once, unless the
+/// kernel puts it off: on a busy machine it leaves such work to a thread of its own (`ksoftirqd`).
+const GRACE: Duration = Duration::from_millis(5);
 
 impl Worker {
     /// Yields or not, as the seed of the simulation says.
@@ -48,6 +52,12 @@ impl Worker {
         }
         if self.driver.borrow().has_sources() {
             self.ask_driver(Some(Duration::ZERO));
+            if self.ready.borrow().is_empty()
+                && self.timers.borrow().next_deadline().is_some()
+                && self.waits_outside()
+            {
+                self.ask_driver(Some(GRACE));
+            }
         }
         // What held for something has delivered it before it let go.
         if !self.ready.borrow().is_empty() || self.has_arrivals() || !self.shared.mailbox.is_asleep() {
@@ -61,7 +71,7 @@ impl Worker {
         if let Some(deadline) = next {
             return time.jump(deadline);
         }
-        if self.tasks.borrow().iter().any(|task| self.waits_for(task).0.is_outside()) {
+        if self.waits_outside() {
             return self.ask_driver(self.patience_left());
         }
         if self.core.phase() == Phase::Killing {
@@ -74,6 +84,11 @@ impl Worker {
     /// How long to wait for the outside: until it is over, or at the end until patience is.
     fn patience_left(&self) -> Option<Duration> {
         self.core.patience().filter(|left| !left.is_zero())
+    }
+
+    /// Whether a coroutine waits for what the kernel, or a thread, has to bring.
+    fn waits_outside(&self) -> bool {
+        self.tasks.borrow().iter().any(|task| self.waits_for(task).0.is_outside())
     }
 
     fn waits_for(&self, task: super::TaskPtr) -> (WaitsFor, usize) {
@@ -92,11 +107,7 @@ impl Worker {
             let name = header.name().map_or_else(|| "(no name)".into(), |name| format!("'{name}'"));
             let daemon = if header.is_daemon() { ", a daemon," } else { "" };
             let (kind, object) = self.waits_for(task);
-            let object = match kind {
-                WaitsFor::Join => format!(" of {object}"),
-                _ if object == 0 => String::new(),
-                _ => format!(" at {object:#x}"),
-            };
+            let object = kind.object(object).map_or_else(String::new, |object| format!(" {object}"));
             let _ = write!(text, "\n  {} {name}{daemon} waits for {kind:?}{object}", header.id);
         }
         text

@@ -1,6 +1,7 @@
 //! The semaphore, model-checked: see `crate::scheduler::models`. The contexts are OS threads; one that is never served is a deadlock, which loom reports.
 
-use super::Semaphore;
+use super::{Semaphore, SemaphorePermit};
+use crate::queue::select;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread::{self, JoinHandle};
@@ -105,4 +106,59 @@ fn permits_of_several_givers_add_up_for_one_who_waits_for_all() {
         givers.into_iter().for_each(|giver| giver.join().unwrap());
         assert_quiet(&semaphore, 0);
     });
+}
+
+/// Caught: a `serve` that gives what was for one who is served elsewhere to whoever is next, whatever that one wants; a `join` that does not look for permits.
+#[test]
+fn a_selector_is_served_once_and_its_permits_are_not_counted_for_another() {
+    with_preemptions(2, || {
+        let semaphores = Arc::new([Semaphore::new(0), Semaphore::new(0)]);
+        let selector = start_selector(&semaphores, 1);
+        let patient = start_at(&semaphores, |[first, _]| first.acquire_many(2).forget());
+        let giver = start_at(&semaphores, |[_, second]| second.release(1));
+        semaphores[0].release(2);
+        // Whoever has the first, the other is short of it.
+        let taken = selector.join().unwrap();
+        if taken == 0 {
+            semaphores[0].release(1);
+        }
+        patient.join().unwrap();
+        giver.join().unwrap();
+        assert_quiet(&semaphores[0], 0);
+        assert_quiet(&semaphores[1], 1 - taken);
+    });
+}
+
+/// Caught: a `leave` that serves nobody (waits for ever).
+#[test]
+fn those_behind_a_selector_that_leaves_are_served() {
+    with_preemptions(2, || {
+        let semaphores = Arc::new([Semaphore::new(1), Semaphore::new(0)]);
+        let greedy = start_selector(&semaphores, 2);
+        let modest = start_at(&semaphores, |[first, _]| first.acquire().forget());
+        semaphores[1].release(1);
+        assert_eq!(greedy.join().unwrap(), 1);
+        modest.join().unwrap();
+        semaphores.iter().for_each(|semaphore| assert_quiet(semaphore, 0));
+    });
+}
+
+type Two = [Semaphore; 2];
+
+fn start_at(semaphores: &Arc<Two>, body: impl FnOnce(&Two) + 'static) -> JoinHandle<()> {
+    let semaphores = Arc::clone(semaphores);
+    thread::spawn(move || body(&semaphores))
+}
+
+/// Waits for so many of the first or one of the second, and keeps them. Which it was.
+fn start_selector(semaphores: &Arc<Two>, of_first: usize) -> JoinHandle<usize> {
+    let semaphores = Arc::clone(semaphores);
+    thread::spawn(move || {
+        let mut arms = (semaphores[0].select_acquire(of_first), semaphores[1].select_acquire(1));
+        let chosen = select(&mut [&mut arms.0, &mut arms.1]);
+        let taken =
+            [arms.0.take(), arms.1.take()].map(|permit| permit.map(SemaphorePermit::forget).is_some());
+        assert_eq!(taken, [chosen == 0, chosen == 1]);
+        chosen
+    })
 }

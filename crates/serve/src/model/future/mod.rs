@@ -13,11 +13,11 @@
 //!
 //! What a `Future` adds to [`state_machine`](super::state_machine) is a contract between those who do not know each other: *whoever returns
 //! `Pending` has seen to it that its waker will be woken*. The executor knows nothing of sockets, the reactor nothing of tasks, and the
-//! futures neither. `async fn` has the compiler write [`Serving`] and its `poll`.
+//! futures neither. `async fn` has the compiler write `Serving` and its `poll`.
 //!
 //! - `executor`: which tasks there are, and which are to be polled.
 //! - `reactor`: who waits for which descriptor, and until when. Edge-triggered: a future waits only after the kernel has said that there is nothing.
-//! - [`Serving`], [`Accepting`], [`Hearing`]: a client, the door, the signals.
+//! - `Serving`, `Accepting`, `Hearing`: a client, the door, the signals.
 
 mod executor;
 mod reactor;

@@ -15,7 +15,7 @@
 //! idle guests need none.
 //!
 //! In return nothing can be dropped at will. What the kernel has begun goes on until its completion has come, also when the guest has long been given up:
-//! it is cancelled, and it stays until both `receiving` and `sending` are false again. Whose memory it is meanwhile is settled in [`ring`](self::ring), the only file
+//! it is cancelled, and it stays until both `receiving` and `sending` are false again. Whose memory it is meanwhile is settled in `ring`, the only file
 //! here with unsafe code.
 
 mod ring;
