@@ -378,7 +378,7 @@ fn writing_to_a_peer_that_is_gone_fails() {
 
 /// 256 KiB that differ from one number to the next.
 fn block(of: u64) -> Vec<u8> {
-    let mut random = of | 1;
+    let random = of | 1;
     let words = (0..32 * 1024).map(|_| {
         random ^= random << 13;
         random ^= random >> 7;
@@ -397,7 +397,7 @@ fn sixty_four_mebibytes_go_both_ways_at_once_over_one_socket() {
         }
         stream.shutdown(Shutdown::Write).unwrap();
     }
-    fn receive(stream: &TcpStream, seed: u64, mut random: Random) {
+    fn receive(stream: &TcpStream, seed: u64, random: Random) {
         let mut received = vec![0; block(0).len()];
         for number in 0..BLOCKS {
             let mut filled = 0;
@@ -415,7 +415,7 @@ fn sixty_four_mebibytes_go_both_ways_at_once_over_one_socket() {
         assert_eq!((&*stream).read(&mut received).unwrap(), 0);
     }
     on_workers(BOTH, || {
-        let mut random = Random::seeded();
+        let random = Random::seeded();
         let (one, other) = tcp_pair();
         let (first, second) = (random.split(), random.split());
         fibra::scope(|scope| {

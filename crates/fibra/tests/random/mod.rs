@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// The seed of this run, which a test that fails shows.
@@ -16,6 +17,7 @@ pub(crate) fn seed() -> u64 {
 }
 
 /// Marsaglia's xorshift64, from a seed that is scrambled first (splitmix64).
+#[derive(Clone)]
 pub(crate) struct Random(Cell<u64>);
 
 impl Random {
@@ -24,6 +26,17 @@ impl Random {
         let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         Random(Cell::new((x ^ (x >> 31)) | 1))
+    }
+
+    /// From [`seed`], and another one each time.
+    pub(crate) fn seeded() -> Random {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Random::new(seed() ^ COUNT.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))
+    }
+
+    /// Another sequence, for another context.
+    pub(crate) fn split(&self) -> Random {
+        Random::new(self.next())
     }
 
     pub(crate) fn next(&self) -> u64 {
@@ -37,6 +50,10 @@ impl Random {
 
     pub(crate) fn below(&self, bound: u64) -> u64 {
         self.next() % bound
+    }
+
+    pub(crate) fn micros(&self, bound: u64) -> Duration {
+        Duration::from_micros(self.below(bound))
     }
 
     /// Lets the others go on for a moment, or does not.
