@@ -378,7 +378,7 @@ fn writing_to_a_peer_that_is_gone_fails() {
 
 /// 256 KiB that differ from one number to the next.
 fn block(of: u64) -> Vec<u8> {
-    let random = of | 1;
+    let mut random = of | 1;
     let words = (0..32 * 1024).map(|_| {
         random ^= random << 13;
         random ^= random >> 7;

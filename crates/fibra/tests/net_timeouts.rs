@@ -213,7 +213,7 @@ fn packet_that_meets_a_timeout_is_not_lost() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.connect(receiver.local_addr().unwrap()).unwrap();
         receiver.connect(sender.local_addr().unwrap()).unwrap();
-        let mut delays = random.split();
+        let delays = random.split();
         let echo = fibra::spawn(move || {
             let mut number = [0; 8];
             let mut next = 0_u64;
