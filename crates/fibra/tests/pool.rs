@@ -477,7 +477,7 @@ fn storm_of_spawns_that_are_cancelled_while_they_wait_and_while_they_run() {
     fn spawn_one(pool: &Pool, inside: &Arc<Inside>, random: &Random) {
         let (inside, work) = (Arc::clone(inside), random.split());
         let work = move || {
-            let (_inside, mut work) = (inside.enter(), work);
+            let (_inside, work) = (inside.enter(), work);
             match work.below(4) {
                 0 => {}
                 1 => fibra::yield_now(),
