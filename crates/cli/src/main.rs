@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod lab;
 #[allow(dead_code, reason = "the generator follows")]
 mod load;
 mod log;
@@ -28,6 +29,9 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Doctor(doctor::Doctor),
+    Lab(lab::Lab),
+    #[command(hide = true)]
+    LabPart(lab::LabPart),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
     let result = log::install(&cli.log).and_then(|()| match cli.command {
         Command::Serve(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Lab(command) => command.run(),
+        Command::LabPart(command) => command.run(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
