@@ -40,6 +40,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     },
     Program { name: "wrk", package: "wrk", needed_by: "HTTP tests under load" },
     Program { name: "valgrind", package: "valgrind", needed_by: "the stack arena under valgrind" },
+    Program { name: "chromium", package: "chromium", needed_by: "the lab's report in a browser" },
     Program { name: "strace", package: "strace", needed_by: "tests that count system calls" },
 ];
 

@@ -6,12 +6,74 @@ use super::words::escaped;
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 420.0;
-const LEFT: f64 = 128.0;
 /// For the figures.
 const RIGHT: f64 = 76.0;
-const ROW: f64 = 22.0;
 const TOP: f64 = 6.0;
 const BOTTOM: f64 = 24.0;
+/// Longer names than this stand above what they name, not beside it.
+const SHORT: usize = 17;
+
+/// How the rows are laid out.
+#[derive(Clone, Copy)]
+struct Rows {
+    count: usize,
+    /// Where the axis begins.
+    left: f64,
+    height: f64,
+    /// From the top of a row to the middle of its bar or dot.
+    middle: f64,
+}
+
+impl Rows {
+    fn of<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Rows {
+        let count = names.len();
+        let beside = names.map(|name| name.chars().count()).max().unwrap_or(0) <= SHORT;
+        let (left, height, middle) = if beside { (124.0, 22.0, 11.0) } else { (12.0, 38.0, 26.0) };
+        Rows { count, left, height, middle }
+    }
+
+    fn bottom(self) -> f64 {
+        TOP + self.count as f64 * self.height
+    }
+
+    fn middle_of(self, row: usize) -> f64 {
+        TOP + row as f64 * self.height + self.middle
+    }
+
+    fn frame(self, title: &str) -> String {
+        format!(
+            "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{}\">",
+            self.bottom() + BOTTOM,
+            escaped(&format!("{title}; the table below has the figures"))
+        )
+    }
+
+    fn grid(self, out: &mut String, marks: impl Iterator<Item = (f64, String)>) {
+        let bottom = self.bottom();
+        for (x, text) in marks {
+            let _ = write!(
+                out,
+                "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/><text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                bottom + 16.0,
+                escaped(&text)
+            );
+        }
+    }
+
+    fn name(self, out: &mut String, row: usize, name: &str) {
+        let middle = self.middle_of(row);
+        let (x, y, anchor) = if self.left > 100.0 {
+            (self.left - 8.0, middle + 4.0, "end")
+        } else {
+            (self.left - 8.0, middle - 10.0, "start")
+        };
+        let _ = write!(
+            out,
+            "<text class=\"label\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            escaped(name)
+        );
+    }
+}
 
 /// A name with a bar in two parts, such as user and system time.
 pub(super) struct Bar {
@@ -36,28 +98,28 @@ pub(super) struct Dot {
 
 /// Bars from zero; `write` writes the axis.
 pub(super) fn bars(title: &str, bars: &[Bar], write: fn(f64) -> String) -> String {
+    let rows = Rows::of(bars.iter().map(|bar| bar.name.as_str()));
     let marks = even_marks(bars.iter().map(|bar| bar.parts.iter().sum()).fold(0.0, f64::max));
     let highest = marks.last().copied().unwrap_or(1.0);
-    let place = |value: f64| LEFT + value / highest * (WIDTH - LEFT - RIGHT);
-    let mut out = frame(title, bars.len());
-    grid(&mut out, bars.len(), marks.into_iter().map(|mark| (place(mark), write(mark))));
-    for (number, bar) in bars.iter().enumerate() {
-        let y = TOP + number as f64 * ROW;
-        name(&mut out, y, &bar.name);
+    let place = |value: f64| rows.left + value / highest * (WIDTH - rows.left - RIGHT);
+    let mut out = rows.frame(title);
+    rows.grid(&mut out, marks.into_iter().map(|mark| (place(mark), write(mark))));
+    for (row, bar) in bars.iter().enumerate() {
+        let middle = rows.middle_of(row);
+        rows.name(&mut out, row, &bar.name);
         let mut from = 0.0;
         for (part, value) in bar.parts.iter().enumerate() {
             let (x, width) = (place(from), place(from + value) - place(from));
             let _ = write!(
                 out,
-                "<rect class=\"bar b{} part{part}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+                "<rect class=\"bar b{} part{part}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"14\"/>",
                 bar.style,
-                y + 4.0,
-                width.max(0.0),
-                ROW - 8.0
+                middle - 7.0,
+                width.max(0.0)
             );
             from += value;
         }
-        figure(&mut out, place(from) + 6.0, y, &bar.figure);
+        figure(&mut out, place(from) + 6.0, middle, &bar.figure);
     }
     out.push_str("</svg>");
     out
@@ -69,18 +131,17 @@ pub(super) fn dots(title: &str, dots: &[Dot], write: fn(f64) -> String) -> Strin
     let Some(axis) = Log::over(values).map(Log::to_marks) else {
         return String::new();
     };
-    let place = |value: f64| LEFT + axis.place(value).clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT);
-    let mut out = frame(title, dots.len());
-    grid(&mut out, dots.len(), every_few(axis.marks()).map(|mark| (place(mark), write(mark))));
-    for (number, dot) in dots.iter().enumerate() {
-        let y = TOP + number as f64 * ROW;
-        let middle = y + ROW / 2.0;
-        name(&mut out, y, &dot.name);
-        let _ = write!(out, "<path class=\"grid\" d=\"M{LEFT} {middle:.1}H{:.1}\"/>", place(dot.value));
+    let rows = Rows::of(dots.iter().map(|dot| dot.name.as_str()));
+    let place = |value: f64| rows.left + axis.place(value).clamp(0.0, 1.0) * (WIDTH - rows.left - RIGHT);
+    let mut out = rows.frame(title);
+    rows.grid(&mut out, every_few(axis.marks()).map(|mark| (place(mark), write(mark))));
+    for (row, dot) in dots.iter().enumerate() {
+        let middle = rows.middle_of(row);
+        rows.name(&mut out, row, &dot.name);
+        let _ = write!(out, "<path class=\"grid\" d=\"M{} {middle:.1}H{:.1}\"/>", rows.left, place(dot.value));
         if let Some((low, high)) = dot.range {
             let (low, high) = (place(low), place(high));
-            let _ =
-                write!(out, "<path class=\"range m{}\" d=\"M{low:.1} {middle:.1}H{high:.1}\"/>", dot.style);
+            let _ = write!(out, "<path class=\"range m{}\" d=\"M{low:.1} {middle:.1}H{high:.1}\"/>", dot.style);
         }
         if let Some(published) = dot.published {
             let x = place(published);
@@ -93,7 +154,7 @@ pub(super) fn dots(title: &str, dots: &[Dot], write: fn(f64) -> String) -> Strin
         }
         out.push_str(&marker(dot.style, place(dot.value), middle, true));
         let beside = dot.published.map_or(dot.value, |published| published.max(dot.value));
-        figure(&mut out, place(beside) + 8.0, y, &dot.figure);
+        figure(&mut out, place(beside) + 8.0, middle, &dot.figure);
     }
     out.push_str("</svg>");
     out
@@ -105,41 +166,11 @@ fn every_few(marks: Vec<f64>) -> impl Iterator<Item = f64> {
     marks.into_iter().step_by(step)
 }
 
-fn frame(title: &str, rows: usize) -> String {
-    let height = TOP + rows as f64 * ROW + BOTTOM;
-    format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">",
-        escaped(&format!("{title}; the table below has the figures"))
-    )
-}
-
-fn grid(out: &mut String, rows: usize, marks: impl Iterator<Item = (f64, String)>) {
-    let bottom = TOP + rows as f64 * ROW;
-    for (x, text) in marks {
-        let _ = write!(
-            out,
-            "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/><text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            bottom + 16.0,
-            escaped(&text)
-        );
-    }
-}
-
-fn name(out: &mut String, y: f64, name: &str) {
-    let _ = write!(
-        out,
-        "<text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-        LEFT - 8.0,
-        y + ROW / 2.0 + 4.0,
-        escaped(name)
-    );
-}
-
-fn figure(out: &mut String, x: f64, y: f64, figure: &str) {
+fn figure(out: &mut String, x: f64, middle: f64, figure: &str) {
     let _ = write!(
         out,
         "<text class=\"label\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
-        y + ROW / 2.0 + 4.0,
+        middle + 4.0,
         escaped(figure)
     );
 }

@@ -18,7 +18,7 @@ const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 290.0;
 const LEFT: f64 = 52.0;
 /// For the names.
-const RIGHT: f64 = 108.0;
+const RIGHT: f64 = 118.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 /// Between two names, one above the other.
