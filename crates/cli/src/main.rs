@@ -4,7 +4,6 @@
 
 mod doctor;
 mod lab;
-#[allow(dead_code, reason = "the generator follows")]
 mod load;
 mod log;
 mod serve;
@@ -28,6 +27,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(serve::Serve),
+    Load(load::Load),
     Doctor(doctor::Doctor),
     Lab(lab::Lab),
     #[command(hide = true)]
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = log::install(&cli.log).and_then(|()| match cli.command {
         Command::Serve(command) => command.run(),
+        Command::Load(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Lab(command) => command.run(),
         Command::LabPart(command) => command.run(),

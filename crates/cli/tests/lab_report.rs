@@ -61,10 +61,17 @@ fn the_page_renders_without_an_error_and_fetches_nothing() {
     let asked = folder.path().join("asked.html");
     fs::write(&asked, page.replace("</body>", &format!("{QUESTIONS}</body>"))).unwrap();
     let mut papers = Vec::new();
-    for options in [&["--window-size=1280,900"][..], &["--window-size=500,900", "--blink-settings=preferredColorScheme=0"]] {
+    for options in [
+        &["--window-size=1280,900"][..],
+        &["--window-size=500,900", "--blink-settings=preferredColorScheme=0"],
+    ] {
         let (dom, console) = match in_browser(&asked, options) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                writeln!(io::stdout(), "[skipped] the_page_renders_without_an_error_and_fetches_nothing: needs chromium").unwrap();
+                writeln!(
+                    io::stdout(),
+                    "[skipped] the_page_renders_without_an_error_and_fetches_nothing: needs chromium"
+                )
+                .unwrap();
                 return;
             }
             result => result.unwrap(),
@@ -88,7 +95,10 @@ fn a_page_is_made_again_from_the_results_alone_and_results_of_another_kind_are_r
     fs::write(folder.path().join("results.json"), "{\"schema\": 99}").unwrap();
     let output = program().args(["lab", "report", "--out"]).arg(folder.path()).output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && errors.contains("results.json is not what this fibra writes"), "{errors}");
+    assert!(
+        !output.status.success() && errors.contains("results.json is not what this fibra writes"),
+        "{errors}"
+    );
     let empty = tempfile::tempdir().unwrap();
     let output = program().args(["lab", "report", "--out"]).arg(empty.path()).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("measure first"));

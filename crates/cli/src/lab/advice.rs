@@ -94,13 +94,19 @@ fn best(about: &str, level: u32, rows: &[&Row]) -> Option<Advice> {
     let further: Vec<_> =
         further.map(|(row, other)| format!("{} {} times as much", row.model, ratio(other / cost))).collect();
     if !further.is_empty() {
-        text.push_str(&format!(" It takes {}.", join(&further)));
+        text.push_str(&format!(" Against that: {}.", join(&further)));
     }
-    let coroutine = ranked.iter().find(|(row, _)| row.model == "coroutine")?.1;
-    if coroutine / cost <= 1.25 {
-        text.push_str(
-            " So here the straight-line code of coroutines costs little or nothing over the cheapest.",
-        );
+    if let Some((_, coroutine)) = ranked.iter().find(|(row, _)| row.model == "coroutine") {
+        let price = (coroutine / cost - 1.0) * 100.0;
+        match coroutine / cost {
+            ..SAME => {
+                text.push_str(" So straight-line code, a coroutine for each connection, is had for nothing.")
+            }
+            ..1.3 => text.push_str(&format!(
+                " So straight-line code, a coroutine for each connection, is had for {price:.0}% more."
+            )),
+            _ => {}
+        }
     }
     Some(Advice { about: about.to_owned(), text })
 }
@@ -120,8 +126,8 @@ fn tail(rows: &[&Row]) -> Option<Advice> {
     Some(Advice {
         about: "The slowest of a hundred".to_owned(),
         text: format!(
-            "With {} connections one request in a hundred takes at least {} under {first}, and {} under {last}.",
-            grouped(level.into()),
+            "With {} one request in a hundred takes at least {} under {first}, and {} under {last}.",
+            connections(level),
             microseconds(least),
             microseconds(most)
         ),
@@ -184,14 +190,18 @@ fn polling(rows: &[&Row]) -> Option<Advice> {
     Some(Advice {
         about: "Asking again and again".to_owned(),
         text: format!(
-            "polling keeps {:.0}% of a core busy with {} connections, where epoll-lt needs {:.0}% (for {} and {} requests/s): it is for nobody who pays for the core.",
+            "polling keeps {:.0}% of a core busy with {}, where epoll-lt needs {:.0}% (for {} and {} requests/s): it is for nobody who pays for the core.",
             share(first)? * 100.0,
-            grouped(first.level.into()),
+            connections(first.level),
             share(other)? * 100.0,
             rate(first.requests_per_second()?),
             rate(other.requests_per_second()?),
         ),
     })
+}
+
+fn connections(level: u32) -> String {
+    if level == 1 { "one connection".to_owned() } else { format!("{} connections", grouped(level.into())) }
 }
 
 fn crossovers(rows: &[&Row]) -> Option<Advice> {
@@ -219,7 +229,7 @@ fn crossover(one: &str, other: &str, rows: &[&Row]) -> Option<String> {
     let from = if cheaper == both.len() {
         "At every level".to_owned()
     } else {
-        format!("From {} connections on", grouped(level.into()))
+        format!("From {} on", connections(level))
     };
     Some(format!(
         "{from} {other} needs less for a request than {one} ({} and {} with {}).",

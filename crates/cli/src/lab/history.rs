@@ -6,6 +6,7 @@
 use super::report::words::{rate, ratio};
 use super::results::Way;
 use super::summary::Row;
+use crate::doctor::report::grouped;
 
 /// The levels that the tables have.
 pub(super) const LEVELS: [u32; 9] = [1, 2, 3, 4, 10, 50, 100, 200, 500];
@@ -97,8 +98,8 @@ fn decline(table: &Table, rows: &[Row]) -> Claim {
     let then = format!(
         "{}: from {} requests/s with {peak} at a time down to {} with {top}: {} of the peak.",
         capital(table.what),
-        rate(best),
-        rate(worst),
+        grouped(best as u64),
+        grouped(worst as u64),
         share(worst / best),
     );
     let levels = today(rows, table.model).filter(|(row, _)| row.level <= top);
@@ -130,8 +131,8 @@ fn forking(rows: &[Row]) -> Claim {
     let then = format!(
         "A thread for each connection served {} times what a fork for each served, with 10 at a time on the same virtual machine ({} and {} requests/s).",
         ratio(4_998.0 / 383.0),
-        rate(4_998.0),
-        rate(383.0)
+        grouped(4_998),
+        grouped(383)
     );
     let pair = today(rows, "thread").find_map(|(row, threads)| {
         let forks = today(rows, "process").find(|(other, _)| other.level == row.level && row.level >= 10)?;

@@ -183,6 +183,11 @@ fn remaining(serve: &Serve) -> Vec<Key> {
     keys(&serve.settings).into_iter().filter(|key| !is_done(key)).collect()
 }
 
+/// How many cells are missing, those that have no prospect aside.
+pub(super) fn unfinished(serve: &Serve) -> usize {
+    remaining(serve).iter().filter(|key| !is_hopeless(key, &serve.cells)).count()
+}
+
 /// All cells, in the order in which they are measured.
 fn keys(settings: &ServeSettings) -> Vec<Key> {
     let mut keys = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::lines::marker;
 use super::scale::{Log, even_marks};
-use super::words::escaped;
+use super::words::{escaped, tick};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 420.0;
@@ -51,11 +51,13 @@ impl Rows {
     fn grid(self, out: &mut String, marks: impl Iterator<Item = (f64, String)>) {
         let bottom = self.bottom();
         for (x, text) in marks {
+            // Not over the edge.
+            let (anchor, at) = if x < 30.0 { ("start", 2.0) } else { ("middle", x) };
             let _ = write!(
                 out,
-                "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/><text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/><text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
                 bottom + 16.0,
-                escaped(&text)
+                escaped(&tick(&text))
             );
         }
     }
@@ -138,10 +140,12 @@ pub(super) fn dots(title: &str, dots: &[Dot], write: fn(f64) -> String) -> Strin
     for (row, dot) in dots.iter().enumerate() {
         let middle = rows.middle_of(row);
         rows.name(&mut out, row, &dot.name);
-        let _ = write!(out, "<path class=\"grid\" d=\"M{} {middle:.1}H{:.1}\"/>", rows.left, place(dot.value));
+        let _ =
+            write!(out, "<path class=\"grid\" d=\"M{} {middle:.1}H{:.1}\"/>", rows.left, place(dot.value));
         if let Some((low, high)) = dot.range {
             let (low, high) = (place(low), place(high));
-            let _ = write!(out, "<path class=\"range m{}\" d=\"M{low:.1} {middle:.1}H{high:.1}\"/>", dot.style);
+            let _ =
+                write!(out, "<path class=\"range m{}\" d=\"M{low:.1} {middle:.1}H{high:.1}\"/>", dot.style);
         }
         if let Some(published) = dot.published {
             let x = place(published);

@@ -29,11 +29,13 @@ impl Family {
     /// Of a model by its `--model` name, or of a foreign server.
     pub(super) fn of(model: &str) -> Family {
         match model {
-            "process" | "prefork" | "multi-process" => Family::Processes,
+            "process" | "prefork" => Family::Processes,
             "thread" | "thread-pool" => Family::Threads,
             "polling" | "select" | "poll" | "epoll-lt" | "epoll-et" => Family::Waiting,
             "callback" | "state-machine" | "future" => Family::ByHand,
             "uring" => Family::Completion,
+            // Several processes, in each of which coroutines serve.
+            "multi-process" => Family::Coroutines,
             name if name.starts_with("coroutine") => Family::Coroutines,
             _ => Family::Foreign,
         }

@@ -11,7 +11,7 @@
 //! Colours come from the page's style sheet, by class, so that a chart follows the reader's light or dark theme.
 
 use super::scale::Log;
-use super::words::escaped;
+use super::words::{compact, escaped, tick};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 420.0;
@@ -106,7 +106,7 @@ impl Axes {
                 "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 LEFT - 6.0,
                 y + 4.0,
-                escaped(&(self.write)(mark))
+                escaped(&tick(&(self.write)(mark)))
             );
         }
         for mark in self.x.marks() {
@@ -115,7 +115,7 @@ impl Axes {
                 out,
                 "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}\"/><text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 bottom + 16.0,
-                escaped(&super::words::compact(mark))
+                escaped(&tick(&compact(mark)))
             );
         }
         let _ = write!(
@@ -206,9 +206,7 @@ mod tests {
             style,
         };
         let lines = [line("a<b", Some(0)), line("other", None)];
-        let axes =
-            Axes::over(lines.iter().flat_map(|line| &line.points), "rate", super::super::words::compact)
-                .unwrap();
+        let axes = Axes::over(lines.iter().flat_map(|line| &line.points), "rate", compact).unwrap();
         let svg = axes.draw("Threads", &lines);
         assert!(
             svg.contains("a&lt;b</text>") && svg.contains("class=\"line back\"") && svg.contains("hollow"),
@@ -220,6 +218,6 @@ mod tests {
 
     #[test]
     fn without_points_there_is_no_chart() {
-        assert!(Axes::over([].iter(), "rate", super::super::words::compact).is_none());
+        assert!(Axes::over([].iter(), "rate", compact).is_none());
     }
 }

@@ -66,15 +66,23 @@ fn facts(results: &Results) -> String {
         ("Command", format!("<code>{}</code>", escaped(&results.command))),
         ("fibra", escaped(&results.fibra)),
     ];
-    if let Some(Serve { settings, cells }) = &results.serve {
-        let all = settings.rounds * settings.levels.len() * settings.models.len();
+    if let Some(serve) = &results.serve {
+        let Serve { settings, cells } = serve;
+        let unfinished = match crate::lab::serve::unfinished(serve) {
+            0 => String::new(),
+            count => format!(", {count} yet to be measured"),
+        };
         facts.push((
             "Servers",
             escaped(&format!(
-                "{} of them, {} levels, {} rounds of {} s, {}; {} cells measured of {all} or a few more",
+                "{} of them, {} levels, {} of {} s, {}; {} cells measured{unfinished}",
                 settings.models.len(),
                 settings.levels.len(),
-                settings.rounds,
+                if settings.rounds == 1 {
+                    "one round".to_owned()
+                } else {
+                    format!("{} rounds", settings.rounds)
+                },
                 settings.seconds,
                 settings.protocol.to_uppercase(),
                 cells.len()

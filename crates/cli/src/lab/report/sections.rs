@@ -46,8 +46,9 @@ fn memory_each(row: &Row) -> Option<f64> {
 }
 
 pub(super) fn advice(advice: &[Advice]) -> String {
-    let items =
-        advice.iter().map(|one| format!("<dt>{}</dt><dd>{}</dd>\n", escaped(&one.about), escaped(&one.text)));
+    let items = advice
+        .iter()
+        .map(|one| format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escaped(&one.about), escaped(&one.text)));
     format!(
         "<p class=\"soft\">Ranked by the server's processor time for a request, among the models that held the level; what differs by less than 5% is \
          taken for equal.</p>\n<dl class=\"advice\">{}</dl>\n",

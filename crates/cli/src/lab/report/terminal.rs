@@ -1,6 +1,7 @@
 //! The tables for the terminal.
 
-use super::words::{compact, digits};
+use super::words::{compact, digits, microseconds};
+use crate::doctor::report::grouped;
 use crate::lab::advice::advice;
 use crate::lab::history;
 use crate::lab::results::{Costs, Results, Unit, Way};
@@ -19,6 +20,9 @@ pub(in crate::lab) fn width() -> usize {
     size.map_or(WIDTH, |size| usize::from(size.ws_col).clamp(40, 200))
 }
 
+/// A figure of a row, and how it is written.
+type Column = (fn(&Row) -> Option<f64>, fn(f64) -> String);
+
 /// What the run has found, in lines of at most `width` letters, names and reasons aside.
 pub(in crate::lab) fn text(results: &Results, width: usize) -> String {
     let mut out = String::new();
@@ -28,27 +32,22 @@ pub(in crate::lab) fn text(results: &Results, width: usize) -> String {
     }
     let rows = results.serve.as_ref().map(summary::rows).unwrap_or_default();
     if !rows.is_empty() {
-        let rate: fn(&Row) -> Option<f64> = Row::requests_per_second;
+        let rate: Column = (Row::requests_per_second, compact);
+        let p99: Column = (|row| Some(row.figures?.p99_us), |value| microseconds(value).replace(' ', ""));
+        let cpu: Column = (Row::cpu_us, digits);
+        let memory: Column = (|row| Some(row.figures?.server?.memory_per_connection / 1024.0), digits);
+        let kept = Way::KeepAlive;
         block(
             &mut out,
             "Requests per second, by connections at a time (* with errors)",
             &rows,
-            Way::KeepAlive,
+            kept,
             rate,
             width,
         );
-        let p99: fn(&Row) -> Option<f64> = |row| Some(row.figures?.p99_us);
-        block(&mut out, "p99 latency, µs", &rows, Way::KeepAlive, p99, width);
-        block(
-            &mut out,
-            "Processor time of the server for a request, µs",
-            &rows,
-            Way::KeepAlive,
-            Row::cpu_us,
-            width,
-        );
-        let memory: fn(&Row) -> Option<f64> = |row| Some(row.figures?.server?.memory_per_connection / 1024.0);
-        block(&mut out, "Memory of the server for a connection, KiB", &rows, Way::KeepAlive, memory, width);
+        block(&mut out, "p99 latency", &rows, kept, p99, width);
+        block(&mut out, "Processor time of the server for a request, µs", &rows, kept, cpu, width);
+        block(&mut out, "Memory of the server for a connection, KiB", &rows, kept, memory, width);
         block(&mut out, "Requests per second, a connection for each", &rows, Way::OneRequest, rate, width);
         not_held(&mut out, &rows, width);
         let claims = history::claims(&rows).into_iter().filter_map(|claim| Some((claim.holds?, claim)));
@@ -96,7 +95,7 @@ fn costs(out: &mut String, costs: &Costs) {
 }
 
 /// Models by levels, in as many pieces as the width asks for.
-fn block(out: &mut String, title: &str, rows: &[Row], way: Way, of: fn(&Row) -> Option<f64>, width: usize) {
+fn block(out: &mut String, title: &str, rows: &[Row], way: Way, column: Column, width: usize) {
     let rows: Vec<&Row> = rows.iter().filter(|row| row.way == way).collect();
     let mut levels: Vec<u32> = rows.iter().map(|row| row.level).collect();
     levels.sort_unstable();
@@ -118,37 +117,45 @@ fn block(out: &mut String, title: &str, rows: &[Row], way: Way, of: fn(&Row) -> 
             let _ = write!(out, "\n  {model:<width$}", width = names - 2);
             for level in piece {
                 let row = rows.iter().find(|row| row.model == *model && row.level == *level);
-                let _ = write!(out, "{:>COLUMN$}", row.map(|row| cell(row, of)).unwrap_or_default());
+                let _ = write!(out, "{:>COLUMN$}", row.map(|row| cell(row, column)).unwrap_or_default());
             }
         }
         out.push('\n');
     }
 }
 
-fn cell(row: &Row, of: fn(&Row) -> Option<f64>) -> String {
+fn cell(row: &Row, (of, write): Column) -> String {
     match (of(row), row.state) {
-        (Some(value), State::Partly) => format!("{}*", compact(value)),
-        (Some(value), _) => compact(value),
+        (Some(value), State::Partly) => format!("{}*", write(value)),
+        (Some(value), _) => write(value),
         (None, State::Failed) => "failed".to_owned(),
         (None, _) => "–".to_owned(),
     }
 }
 
 fn not_held(out: &mut String, rows: &[Row], width: usize) {
-    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    let mut said: Vec<(&Row, Vec<String>)> = Vec::new();
     for row in rows.iter().filter(|row| !row.is_held()) {
-        let way = if row.way == Way::OneRequest { " (a connection a request)" } else { "" };
-        let text = format!("{}{way}: {}", row.model, row.reason.as_deref().unwrap_or("unknown"));
-        match said.iter_mut().find(|(known, _)| *known == text) {
-            Some((_, levels)) => levels.push(row.level.to_string()),
-            None => said.push((text, vec![row.level.to_string()])),
+        let is_alike =
+            |other: &Row| (&other.model, other.way, other.state) == (&row.model, row.way, row.state);
+        match said.iter_mut().find(|(first, _)| is_alike(first)) {
+            Some((_, levels)) => levels.push(grouped(row.level.into())),
+            None => said.push((row, vec![grouped(row.level.into())])),
         }
     }
     if !said.is_empty() {
         let _ = writeln!(out, "\nNot held");
     }
-    for (text, levels) in said {
-        paragraph(out, &format!("at {}: {text}", levels.join(", ")), width);
+    for (row, levels) in said {
+        let way = if row.way == Way::OneRequest { ", a connection for each request" } else { "" };
+        let what = if row.state == State::Failed { "failed" } else { "with errors" };
+        let first = if levels.len() > 1 { format!(" (with {})", levels[0]) } else { String::new() };
+        let why = row.reason.as_deref().unwrap_or("unknown");
+        paragraph(
+            out,
+            &format!("{}{way}: {what} with {}: {why}{first}", row.model, levels.join(", ")),
+            width,
+        );
     }
 }
 
@@ -189,7 +196,7 @@ mod tests {
             assert!(text.lines().any(|line| line.trim_start().starts_with(model.as_str())), "{model}");
         }
         assert!(
-            text.contains("at 2000, 5000, 10000: select: select takes descriptors up to 1,023"),
+            text.contains("select: failed with 2,000, 5,000, 10,000: select takes descriptors"),
             "{text}"
         );
         assert!(text.contains("published: 50"), "{text}");

@@ -32,7 +32,7 @@ pub(in crate::lab) fn rate(value: f64) -> String {
 pub(in crate::lab) fn ratio(value: f64) -> String {
     match value {
         ..9.95 => format!("{value:.1}"),
-        value => digits(value.round()),
+        value => grouped(value.round() as u64),
     }
 }
 
@@ -69,6 +69,17 @@ pub(in crate::lab) fn compact(value: f64) -> String {
         ..999.5 => digits(value),
         ..999.5e3 => format!("{}k", digits(value / 1e3)),
         _ => format!("{}M", digits(value / 1e6)),
+    }
+}
+
+/// A figure at an axis: `1k`, not `1.00k`.
+pub(in crate::lab) fn tick(figure: &str) -> String {
+    let end = figure.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(figure.len());
+    let (number, unit) = figure.split_at(end);
+    if number.contains('.') {
+        format!("{}{unit}", number.trim_end_matches('0').trim_end_matches('.'))
+    } else {
+        figure.to_owned()
     }
 }
 
@@ -113,7 +124,8 @@ mod tests {
         assert_eq!([3.1, 1_200.0, 2.5e7, 3e9].map(nanoseconds), ["3.10 ns", "1.20 µs", "25.0 ms", "3.00 s"]);
         assert_eq!([100.0, 4_403.0, 3.2e6].map(bytes), ["100 bytes", "4.30 KiB", "3.05 MiB"]);
         assert_eq!([938.0, 12_345.0, 2e6].map(compact), ["938", "12.3k", "2.00M"]);
-        assert_eq!([1.94, 13.05].map(ratio), ["1.9", "13.0"]);
+        assert_eq!([1.94, 13.05].map(ratio), ["1.9", "13"]);
+        assert_eq!(["1.00k", "10.0 ms", "1.50×", "100 µs"].map(tick), ["1k", "10 ms", "1.5×", "100 µs"]);
     }
 
     #[test]
