@@ -81,6 +81,8 @@ impl Rows {
 pub(super) struct Bar {
     pub(super) name: String,
     pub(super) parts: [f64; 2],
+    /// A figure from elsewhere, as a hollow diamond.
+    pub(super) published: Option<f64>,
     pub(super) figure: String,
     /// The colour of its family.
     pub(super) style: usize,
@@ -92,16 +94,23 @@ pub(super) struct Dot {
     pub(super) value: f64,
     /// From quartile to quartile.
     pub(super) range: Option<(f64, f64)>,
-    /// A figure from elsewhere, as a hollow diamond.
+    /// A figure from elsewhere, as in [`Bar`].
     pub(super) published: Option<f64>,
     pub(super) figure: String,
     pub(super) style: usize,
 }
 
+impl From<Dot> for Bar {
+    fn from(Dot { name, value, published, figure, style, .. }: Dot) -> Bar {
+        Bar { name, parts: [value, 0.0], published, figure, style }
+    }
+}
+
 /// Bars from zero; `write` writes the axis.
 pub(super) fn bars(title: &str, bars: &[Bar], write: fn(f64) -> String) -> String {
     let rows = Rows::of(bars.iter().map(|bar| bar.name.as_str()));
-    let marks = even_marks(bars.iter().map(|bar| bar.parts.iter().sum()).fold(0.0, f64::max));
+    let longest = |bar: &Bar| bar.parts.iter().sum::<f64>().max(bar.published.unwrap_or(0.0));
+    let marks = even_marks(bars.iter().map(longest).fold(0.0, f64::max));
     let highest = marks.last().copied().unwrap_or(1.0);
     let place = |value: f64| rows.left + value / highest * (WIDTH - rows.left - RIGHT);
     let mut out = rows.frame(title);
@@ -121,22 +130,34 @@ pub(super) fn bars(title: &str, bars: &[Bar], write: fn(f64) -> String) -> Strin
             );
             from += value;
         }
-        figure(&mut out, place(from) + 6.0, middle, &bar.figure);
+        if let Some(value) = bar.published {
+            published(&mut out, place(value), middle, &write(value));
+        }
+        figure(&mut out, place(longest(bar)) + 8.0, middle, &bar.figure);
     }
     out.push_str("</svg>");
     out
 }
 
+/// What a logarithmic axis is marked by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    Two,
+    Ten,
+}
+
 /// Dots on a logarithmic axis; `write` writes the axis. Nothing if no value can be drawn.
-pub(super) fn dots(title: &str, dots: &[Dot], write: fn(f64) -> String) -> String {
+pub(super) fn dots(title: &str, dots: &[Dot], base: Base, write: fn(f64) -> String) -> String {
     let values = dots.iter().flat_map(|dot| [Some(dot.value), dot.published].into_iter().flatten());
-    let Some(axis) = Log::over(values).map(Log::to_marks) else {
+    let Some(axis) = Log::over(values) else {
         return String::new();
     };
+    let axis = if base == Base::Two { axis.to_powers_of_two() } else { axis.to_marks() };
+    let marks = if base == Base::Two { axis.powers_of_two() } else { axis.marks() };
     let rows = Rows::of(dots.iter().map(|dot| dot.name.as_str()));
     let place = |value: f64| rows.left + axis.place(value).clamp(0.0, 1.0) * (WIDTH - rows.left - RIGHT);
     let mut out = rows.frame(title);
-    rows.grid(&mut out, every_few(axis.marks()).map(|mark| (place(mark), write(mark))));
+    rows.grid(&mut out, every_few(marks).map(|mark| (place(mark), write(mark))));
     for (row, dot) in dots.iter().enumerate() {
         let middle = rows.middle_of(row);
         rows.name(&mut out, row, &dot.name);
@@ -147,21 +168,24 @@ pub(super) fn dots(title: &str, dots: &[Dot], write: fn(f64) -> String) -> Strin
             let _ =
                 write!(out, "<path class=\"range m{}\" d=\"M{low:.1} {middle:.1}H{high:.1}\"/>", dot.style);
         }
-        if let Some(published) = dot.published {
-            let x = place(published);
-            let _ = write!(
-                out,
-                "<path class=\"mark published hollow\" d=\"M{x:.1} {:.1}l5 5l-5 5l-5 -5z\"><title>published: {}</title></path>",
-                middle - 5.0,
-                escaped(&write(published))
-            );
+        if let Some(value) = dot.published {
+            published(&mut out, place(value), middle, &write(value));
         }
         out.push_str(&marker(dot.style, place(dot.value), middle, true));
-        let beside = dot.published.map_or(dot.value, |published| published.max(dot.value));
-        figure(&mut out, place(beside) + 8.0, middle, &dot.figure);
+        let right = [Some(dot.value), dot.published, dot.range.map(|(_, high)| high)].into_iter().flatten();
+        figure(&mut out, place(right.fold(0.0, f64::max)) + 8.0, middle, &dot.figure);
     }
     out.push_str("</svg>");
     out
+}
+
+fn published(out: &mut String, x: f64, middle: f64, figure: &str) {
+    let _ = write!(
+        out,
+        "<path class=\"mark published hollow\" d=\"M{x:.1} {:.1}l5 5l-5 5l-5 -5z\"><title>published: {}</title></path>",
+        middle - 5.0,
+        escaped(figure)
+    );
 }
 
 /// At most five of the marks, evenly: more would run into each other.
@@ -186,7 +210,13 @@ mod tests {
 
     #[test]
     fn bars_have_their_parts_and_figures() {
-        let bar = |name: &str, parts| Bar { name: name.into(), parts, figure: "7 µs".into(), style: 1 };
+        let bar = |name: &str, parts| Bar {
+            name: name.into(),
+            parts,
+            published: None,
+            figure: "7 µs".into(),
+            style: 1,
+        };
         let svg = bars("CPU", &[bar("a<b", [1.0, 6.0]), bar("c", [0.0, 0.0])], compact);
         assert_eq!(svg.matches("<rect").count(), 4);
         assert!(svg.contains("a&lt;b") && svg.contains("7 µs") && !svg.contains("NaN"), "{svg}");
@@ -202,8 +232,8 @@ mod tests {
             figure: "1.5 ns".into(),
             style: 0,
         };
-        assert!(dots("costs", &[dot(Some(2.0))], nanoseconds).contains("published: 2.00 ns"));
-        assert!(!dots("costs", &[dot(None)], nanoseconds).contains("published"));
-        assert_eq!(dots("costs", &[], nanoseconds), "");
+        assert!(dots("costs", &[dot(Some(2.0))], Base::Ten, nanoseconds).contains("published: 2.00 ns"));
+        assert!(!dots("costs", &[dot(None)], Base::Two, nanoseconds).contains("published"));
+        assert_eq!(dots("costs", &[], Base::Ten, nanoseconds), "");
     }
 }

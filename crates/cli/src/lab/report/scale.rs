@@ -25,6 +25,16 @@ impl Log {
         Log { low: mark_below(self.low), high: mark_above(self.high) }
     }
 
+    /// The same, to powers of two.
+    pub(super) fn to_powers_of_two(self) -> Log {
+        Log { low: self.low.log2().floor().exp2(), high: self.high.log2().ceil().exp2() }
+    }
+
+    pub(super) fn powers_of_two(self) -> Vec<f64> {
+        let (first, last) = (self.low.log2().ceil() as i32, self.high.log2().floor() as i32);
+        (first..=last).map(|power| f64::from(power).exp2()).collect()
+    }
+
     /// From 0 to 1, for a value within; beyond for others.
     pub(super) fn place(self, value: f64) -> f64 {
         (value.max(f64::MIN_POSITIVE) / self.low).ln() / (self.high / self.low).ln()
@@ -89,6 +99,12 @@ mod tests {
             [200.0, 500.0, 1_000.0, 2_000.0]
         );
         assert!((Log::over([7.0]).unwrap().place(7.0) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn bytes_are_marked_by_powers_of_two() {
+        let axis = Log::over([5_000.0, 30_000.0]).unwrap().to_powers_of_two();
+        assert_eq!(axis.powers_of_two(), [4_096.0, 8_192.0, 16_384.0, 32_768.0]);
     }
 
     #[test]

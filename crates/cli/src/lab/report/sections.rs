@@ -1,6 +1,6 @@
 //! The sections of the page: text, charts, and the table behind each chart.
 
-use super::bars::{self, Bar, Dot};
+use super::bars::{self, Bar, Base, Dot};
 use super::families::Family;
 use super::lines::{Axes, Line, Point};
 use super::tables::Table;
@@ -237,6 +237,7 @@ fn cost_bar(row: &Row) -> Option<Bar> {
     Some(Bar {
         name: row.model.clone(),
         parts: [server.user_us, server.system_us],
+        published: None,
         figure: format!("{}{note}", microseconds(server.cpu_us.median)),
         style: Family::of(&row.model).number(),
     })
@@ -260,7 +261,10 @@ pub(super) fn memory(serve: &Serve, rows: &[Row]) -> String {
             .collect();
         dots.sort_by(|one, other| one.value.total_cmp(&other.value));
         let title = format!("With {} connections", grouped(level.into()));
-        out.push_str(&format!("<figure><h3>{title}</h3>{}</figure>\n", bars::dots(&title, &dots, bytes)));
+        out.push_str(&format!(
+            "<figure><h3>{title}</h3>{}</figure>\n",
+            bars::dots(&title, &dots, Base::Two, bytes)
+        ));
     }
     out.push_str("</div>\n");
     out.push_str(&by_level(serve, rows, memory_each, bytes).folded("memory for a connection"));
@@ -295,7 +299,7 @@ pub(super) fn limits(rows: &[Row]) -> String {
 
 pub(super) fn costs(costs: &Costs) -> String {
     let mut out = String::from(
-        "<p>From a function call to a process. The bar through a dot goes from quartile to quartile; a hollow diamond is a published figure that it may be compared with.</p>\n<div class=\"pair\">",
+        "<p>From a function call to a process. A bar through a dot goes from quartile to quartile; a hollow diamond is a published figure that it may be compared with.</p>\n<div class=\"pair\">",
     );
     let groups: [(&str, &str, fn(f64) -> String); 6] = [
         ("switch.", "Going from one to another", nanoseconds),
@@ -312,7 +316,13 @@ pub(super) fn costs(costs: &Costs) -> String {
             continue;
         }
         let dots: Vec<Dot> = figures.iter().filter_map(|figure| dot(figure, write)).collect();
-        out.push_str(&format!("<figure><h3>{title}</h3>{}", bars::dots(title, &dots, write)));
+        // What differs by little is seen from zero, what differs by orders of magnitude by its order.
+        let drawn = match prefix {
+            "switch." | "create." => bars::dots(title, &dots, Base::Ten, write),
+            "idle." => bars::dots(title, &dots, Base::Two, write),
+            _ => bars::bars(title, &dots.into_iter().map(Bar::from).collect::<Vec<_>>(), write),
+        };
+        out.push_str(&format!("<figure><h3>{title}</h3>{drawn}"));
         let mut table = Table::new(["what", "median", "quartiles", "published", "note"]);
         for figure in figures {
             let spread = Spread::of(figure.values.iter().copied());
