@@ -304,6 +304,18 @@ fn what_was_due_and_never_sent_is_an_error() {
 }
 
 #[test]
+fn an_open_loop_sends_all_that_is_due() {
+    let address = serve_lines(|_, line| line.to_vec());
+    for threads in ["1", "2"] {
+        // A connection for each request that is due, so that one is free at any time.
+        let arguments = ["-c", "480", "--rate", "800", "-d", "0.5", "--warm-up", "0.1", "--threads", threads];
+        let report = report(&echo(address), &arguments);
+        assert_eq!((&report["requests"], errors(&report)), (&400.into(), String::new()));
+        assert_eq!((&report["rate"], &report["requests_per_second"]), (&800.0.into(), &800.0.into()));
+    }
+}
+
+#[test]
 fn running_out_of_descriptors_is_told() {
     // The tenth answer waits until the client may not open anything any more.
     let (reached, is_reached) = mpsc::channel();

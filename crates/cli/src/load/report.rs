@@ -1,7 +1,7 @@
 //! What a load came to: the JSON that `fibra load --json` writes, and that other programs read.
 //!
 //! Everything counts what was due in the measured time, which begins after ramp and warm-up. A request is counted in `requests` if it was
-//! answered as it should be, and once in `errors` if it was not.
+//! answered as it should be, and once in `errors` if it was not. A connection that could not be opened before the start is in `errors`, too.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
