@@ -26,6 +26,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/cancel/region.rs",
     "crates/fibra/src/cancel/stop.rs",
     "crates/fibra/src/context.rs",
+    "crates/fibra/src/event_loop/poller.rs",
     "crates/fibra/src/fs/file.rs",
     "crates/fibra/src/net/handle.rs",
     "crates/fibra/src/net/operation.rs",
@@ -49,6 +50,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/sync/wait_list.rs",
     "crates/fibra/src/thread/builder.rs",
     "crates/fibra/tests/net_conversions.rs",
+    "crates/serve/src/model/uring/ring.rs",
 ];
 /// Packages by layer: each may depend on those of the layers before its own.
 const LAYERS: &[&[&str]] =

@@ -1,8 +1,9 @@
 //! `fibra serve`: a server of echo or HTTP, under a model of choice.
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use fibra_serve::protocol::http::Service;
-use fibra_serve::{Limits, Model, Options, Site, Started};
+use fibra_serve::{Accept, Limits, Model, Options, Site, Started, Summary};
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -24,12 +25,17 @@ pub(crate) struct Serve {
     protocol: Protocol,
 
     /// The way to serve
-    #[arg(long, value_enum, default_value_t = ModelName::Coroutine)]
-    model: ModelName,
+    #[arg(long, value_name = "NAME", default_value = Model::Coroutine.name(), value_parser = model_parser())]
+    model: Model,
 
-    /// OS threads that run coroutines [default: FIBRA_WORKERS, or as many as the machine has cores for us]
+    /// OS threads that run coroutines, or loops of epoll-lt and epoll-et
+    /// [default: FIBRA_WORKERS, or as many as the machine has cores for us; 1 for loops]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+
+    /// How several loops (of epoll-lt and epoll-et) share the address
+    #[arg(long, value_enum, default_value_t = AcceptName::Exclusive)]
+    accept: AcceptName,
 
     /// The directory whose files are served; without it there is only a hello page at /
     #[arg(long, value_name = "DIR")]
@@ -73,9 +79,20 @@ enum Protocol {
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum ModelName {
-    /// Straight-line code, a coroutine for each connection
-    Coroutine,
+enum AcceptName {
+    /// One listener: a connection wakes every loop that sleeps
+    Shared,
+    /// One listener: a connection wakes one loop (EPOLLEXCLUSIVE)
+    Exclusive,
+    /// A listener for each loop (SO_REUSEPORT)
+    Reuseport,
+}
+
+/// The models by their names.
+fn model_parser() -> impl TypedValueParser<Value = Model> {
+    let names = Model::ALL.iter().map(|model| PossibleValue::new(model.name()).help(model.about()));
+    PossibleValuesParser::new(names)
+        .map(|name| Model::from_name(&name).expect("it is one of the possible values"))
 }
 
 /// A duration in seconds, at least a millisecond and less than a year.
@@ -93,8 +110,10 @@ impl Serve {
             Protocol::Http => fibra_serve::Protocol::Http,
             Protocol::Echo => fibra_serve::Protocol::Echo,
         };
-        let model = match self.model {
-            ModelName::Coroutine => Model::Coroutine,
+        let accept = match self.accept {
+            AcceptName::Shared => Accept::Shared,
+            AcceptName::Exclusive => Accept::Exclusive,
+            AcceptName::Reuseport => Accept::Reuseport,
         };
         if self.protocol == Protocol::Echo && self.root.is_some() {
             return Err("--root goes with --protocol http".into());
@@ -118,11 +137,13 @@ impl Serve {
             protocol,
             address,
             workers: self.workers.map(usize::from),
+            accept,
             service: Arc::new(Service::new(site, self.limits())),
         };
-        let summary = fibra_serve::serve(model, options, |started| self.announce(started))
+        let summary = fibra_serve::serve(self.model, options, |started| self.announce(started))
             .map_err(|error| hint(error, address))?;
-        tracing::info!(accepted = summary.accepted, cut_off = summary.cut_off, "stopped");
+        let Summary { accepted, cut_off, wakeups, .. } = summary;
+        tracing::info!(accepted, cut_off, wakeups, "stopped");
         Ok(())
     }
 
@@ -145,7 +166,7 @@ impl Serve {
             1 => "1 worker".into(),
             count => format!("{count} workers"),
         };
-        let how = format!("model coroutine, driver {}, {workers}", started.driver);
+        let how = format!("model {}, driver {}, {workers}", self.model.name(), started.driver);
         let (what, try_it) = match (self.protocol, &self.root) {
             (Protocol::Echo, _) => (
                 format!("echo on {address}"),

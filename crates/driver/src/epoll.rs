@@ -155,6 +155,10 @@ impl Epoll {
         self.notifier.clone()
     }
 
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.epoll.as_fd()
+    }
+
     pub(crate) fn has_sources(&self) -> bool {
         self.table.len() > self.free.len() || matches!(&self.files, Files::Ring(ring) if ring.has_work())
     }

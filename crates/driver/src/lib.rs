@@ -51,7 +51,7 @@ pub use source::{Cancel, Source};
 pub use uring::{Ring, RingSettings};
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// The caller's name for a waiter: opaque to the driver, handed back as it was given. Never zero.
@@ -188,6 +188,15 @@ impl Driver {
         }
     }
 
+    /// After the token of an [`op::Poll`] came back, for who does not start it once more: whether the direction is ready, or broken. False when the wait was
+    /// cancelled.
+    pub fn has_answered(&self, flight: &Flight) -> bool {
+        match self {
+            Driver::Epoll(_) => true,
+            Driver::Uring(_) => flight.take().result != -libc::ECANCELED,
+        }
+    }
+
     /// Starts a call that may block, or continues it after its token came back. `None` when there is no ring for it: then it has to be
     /// [made](Call::call) where it may block. Once it has been started nothing ends it early.
     ///
@@ -247,6 +256,18 @@ impl Driver {
         match self {
             Driver::Epoll(driver) => driver.close(out),
             Driver::Uring(_) => {}
+        }
+    }
+}
+
+/// For who waits for several things: readable when a [`wait`](Driver::wait) would find something. A ring is so only if it defers no work
+/// ([`RingSettings::defer_taskrun`]), and tells of nothing that has not been submitted, so a wait that only looks comes first.
+impl AsFd for Driver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Driver::Epoll(driver) => driver.as_fd(),
+            // SAFETY: the ring owns its descriptor, which is open for as long as it is borrowed.
+            Driver::Uring(driver) => unsafe { BorrowedFd::borrow_raw(driver.as_raw_fd()) },
         }
     }
 }

@@ -98,6 +98,7 @@ pub mod blocking;
 mod call;
 pub mod cancel;
 mod context;
+pub mod event_loop;
 pub mod fs;
 pub mod net;
 mod outcome;

@@ -35,6 +35,7 @@ pub use signal_hook::consts::{
 };
 use signal_hook::{flag, low_level};
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,9 +120,21 @@ impl Signals {
         pending.find(|(_, pending)| pending.swap(false, Ordering::SeqCst)).map(|(signal, _)| *signal)
     }
 
+    /// Takes the bytes that are there: for who is told when there are some, and looks for the signals himself then.
+    pub(crate) fn drain(&self) {
+        while matches!(self.bell.try_read(&mut [0; 64]), Ok(1..)) {}
+    }
+
     /// The signals as they come, for ever: each step [waits](Self::wait).
     pub fn iter(&self) -> Iter<'_> {
         Iter { signals: self }
+    }
+}
+
+/// Readable when a signal may have come.
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
     }
 }
 

@@ -46,7 +46,7 @@
 //! [idle](protocol::http::Connection::is_idle), after one more look for bytes that have already arrived; and
 //! at the [deadline](limits::Limits::stop_deadline) close the rest.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod limits;
 pub mod model;
@@ -54,5 +54,5 @@ pub mod protocol;
 pub mod site;
 
 pub use limits::Limits;
-pub use model::{Model, Options, Protocol, Started, Summary, serve};
+pub use model::{Accept, Model, Options, Protocol, Started, Summary, serve};
 pub use site::Site;

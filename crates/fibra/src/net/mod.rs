@@ -28,7 +28,7 @@
 mod address;
 mod handle;
 mod mode;
-mod operation;
+pub(crate) mod operation;
 mod pauses;
 mod tcp;
 mod udp;

@@ -12,49 +12,52 @@
 //! An idle connection holds its socket, a page of stack and no buffer: it waits until it is readable, and then borrows one of the
 //! worker's (`buffers`).
 
-mod admission;
 mod buffers;
 mod echo;
 mod http;
 
-use super::{Options, Protocol, Started, Summary};
+use super::admission::{Admission, Place};
+use super::shortage::Shortage;
+use super::{Options, Protocol, Started, Summary, cannot_listen, stopping};
 use crate::Limits;
 use crate::protocol::http::Service;
-use admission::{Admission, Admitted};
 use fibra::net::{TcpListener, TcpStream};
 use fibra::signal::{SIGINT, SIGTERM, Signals};
-use fibra::{Cancelled, Enrolled, Stop};
-use rustix::io::Errno;
+use fibra::{Cancelled, DriverKind, Enrolled, Stop};
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// The first pause after an accept that failed for want of something; it doubles, up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
 /// How many connections a stopping server still takes from the listener's queue: as many as that holds.
 const QUEUED: u64 = 4096;
 
-/// Serves until SIGINT or SIGTERM: see [`serve`](super::serve).
+/// Serves until SIGINT or SIGTERM: see [`serve`](super::serve). Without a `driver` the environment says which it is.
 ///
 /// # Errors
 /// When the address cannot be listened on, or the runtime cannot start.
-pub fn serve(options: Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
+pub fn serve(
+    options: Options,
+    driver: Option<DriverKind>,
+    started: impl FnOnce(&Started),
+) -> io::Result<Summary> {
     let mut builder = fibra::Runtime::builder().name("serve");
+    if let Some(driver) = driver {
+        builder = builder.driver(driver);
+    }
     if let Some(workers) = options.workers {
         builder = builder.workers(workers);
     }
     builder.run(|| {
         let signals = Signals::new(&[SIGINT, SIGTERM])?;
-        let listener = TcpListener::bind(options.address).map_err(|error| cannot_listen(&options, &error))?;
+        let listener =
+            TcpListener::bind(options.address).map_err(|error| cannot_listen(options.address, &error))?;
         let (workers, driver) = fibra::current_runtime();
         started(&Started { address: listener.local_addr()?, driver, workers });
         let server = Server {
             protocol: options.protocol,
-            service: options.service,
+            service: Arc::clone(&options.service),
             stop: Stop::new(),
-            admission: Arc::default(),
+            admission: Admission::new(options.service.limits().connections),
         };
         let (stop, impatience) = (server.stop.clone(), Stop::new());
         let impatient = impatience.clone();
@@ -65,21 +68,17 @@ pub fn serve(options: Options, started: impl FnOnce(&Started)) -> io::Result<Sum
             let signal = signals.wait();
             asking_at.get_or_init(Instant::now);
             stop.trigger();
-            tracing::info!(signal, "stopping: no new connections, those in use finish");
+            stopping::tell(signal, true);
             let signal = signals.wait();
             impatient.trigger();
-            tracing::info!(signal, "stopping now");
+            stopping::tell(signal, false);
         })?;
         let mut accepted = server.accept(&listener);
         let deadline = *asked_at.get_or_init(Instant::now) + server.limits().stop_deadline;
         accepted += server.accept_queued(&listener, deadline);
         drop(listener);
-        Ok(Summary { accepted, cut_off: server.finish(deadline, &impatience) })
+        Ok(Summary { accepted, cut_off: server.finish(deadline, &impatience), ..Summary::default() })
     })?
-}
-
-fn cannot_listen(options: &Options, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot listen on {}: {error}", options.address))
 }
 
 /// What the connections of a server share.
@@ -104,7 +103,7 @@ impl Server {
         let mut shortage = Shortage::default();
         // What need not wait is not interrupted: a connection that is there, an error that comes at once. So each round looks itself.
         while !self.stop.is_triggered() {
-            let place = listening.interruptible(|| self.admission.wait(self.limits().connections));
+            let place = listening.interruptible(|| self.admission.wait());
             let Ok(place) = place else { break };
             match listening.interruptible(|| listener.accept()) {
                 Err(Cancelled { .. }) => break,
@@ -113,9 +112,9 @@ impl Server {
                         accepted += 1;
                         shortage.is_over();
                     }
-                    Err(error) => shortage.wait(&listening, &error),
+                    Err(error) => pause(&mut shortage, &listening, &error),
                 },
-                Ok(Err(error)) => shortage.wait(&listening, &error),
+                Ok(Err(error)) => pause(&mut shortage, &listening, &error),
             }
         }
         accepted
@@ -130,7 +129,7 @@ impl Server {
         }
         while accepted < QUEUED
             && Instant::now() < deadline
-            && let Some(place) = self.admission.take(self.limits().connections)
+            && let Some(place) = self.admission.take()
             && let Ok((stream, _)) = listener.accept()
             && self.start(stream, place).is_ok()
         {
@@ -140,7 +139,7 @@ impl Server {
     }
 
     /// Gives a connection its coroutine. It is a daemon: stopping waits for it in [`finish`](Self::finish), and not longer.
-    fn start(&self, stream: TcpStream, place: Admitted) -> io::Result<()> {
+    fn start(&self, stream: TcpStream, place: Place) -> io::Result<()> {
         let server = self.clone();
         fibra::Builder::new().daemon(true).spawn(move || {
             let _place = place;
@@ -167,9 +166,7 @@ impl Server {
         let waiting = impatience.enroll();
         let _ = waiting.interruptible(|| self.admission.wait_until_empty(deadline));
         let left = self.admission.open();
-        if left > 0 {
-            tracing::warn!(connections = left, "cutting off what has not finished");
-        }
+        stopping::tell_cut_off(left);
         left
     }
 }
@@ -198,60 +195,11 @@ fn read(mut stream: &TcpStream, buffer: &mut [u8], stopping: bool) -> io::Result
     result
 }
 
-/// Descriptors or memory are out: accepting pauses, and says so; not for every connection that comes and goes meanwhile.
-#[derive(Default)]
-struct Shortage {
-    pause: Option<Duration>,
-    told: Rarely,
-    /// Whether the end of the shortage that was told last has been told too.
-    end_told: bool,
-}
-
-impl Shortage {
-    #[cold]
-    fn wait(&mut self, listening: &Enrolled, error: &io::Error) {
-        if self.told.now() {
-            tracing::warn!(%error, "cannot accept for now{}", advice(error));
-            self.end_told = false;
-        }
-        let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
-        self.pause = Some(pause);
-        // Interrupted by the end of the server, which the loop meets as well.
-        let _ = listening.interruptible(|| fibra::sleep(pause));
-    }
-
-    #[inline]
-    fn is_over(&mut self) {
-        if self.pause.take().is_some() && !self.end_told {
-            self.end_told = true;
-            tracing::info!("accepting again");
-        }
-    }
-}
-
-/// What to do about a failed accept.
-fn advice(error: &io::Error) -> &'static str {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE) => ": raise 'ulimit -n', or lower --max-connections",
-        Some(Errno::NFILE) => ": raise fs.file-max, or lower --max-connections",
-        _ if error.kind() == io::ErrorKind::OutOfMemory => ": lower --max-connections",
-        _ => "",
-    }
-}
-
-/// Something that is not to be said again and again.
-#[derive(Debug, Default)]
-struct Rarely(Option<Instant>);
-
-impl Rarely {
-    /// Whether to say it now.
-    fn now(&mut self) -> bool {
-        let due = self.0.is_none_or(|last| last.elapsed() >= Duration::from_secs(10));
-        if due {
-            self.0 = Some(Instant::now());
-        }
-        due
-    }
+/// Lets a while pass before the next accept. It is interrupted by the end of the server, which the loop meets as well.
+#[cold]
+fn pause(shortage: &mut Shortage, listening: &Enrolled, error: &io::Error) {
+    let pause = shortage.pause(error);
+    let _ = listening.interruptible(|| fibra::sleep(pause));
 }
 
 #[cfg(test)]
@@ -267,7 +215,7 @@ mod tests {
                 protocol: Protocol::Http,
                 service: Arc::new(Service::new(Site::hello(), Limits::default())),
                 stop: Stop::new(),
-                admission: Arc::default(),
+                admission: Admission::new(4),
             };
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
