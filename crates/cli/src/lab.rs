@@ -30,7 +30,7 @@ use clap::{Args, Subcommand};
 use interrupt::{Interrupt, Stopped};
 use machine::Machine;
 pub(crate) use part::LabPart;
-use results::{Results, SCHEMA};
+use results::{Costs, Results, SCHEMA, Serve, ServeSettings};
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -102,10 +102,9 @@ struct Run {
 impl Lab {
     pub(crate) fn run(self) -> Result<(), String> {
         match self.what {
-            Some(What::Costs(run)) => Session::open(&run)?.carry_out(|session| session.costs()),
+            Some(What::Costs(run)) => Session::open(&run, Some(run.costs()), None)?.carry_out(),
             Some(What::Serve(ServeRun { run, serve })) => {
-                let settings = serve.settings(&run)?;
-                Session::open(&run)?.carry_out(|session| session.serve(settings))
+                Session::open(&run, None, Some(serve.settings(&run)?))?.carry_out()
             }
             Some(What::Report { out }) => {
                 let results = Results::load(&out.out)?;
@@ -116,108 +115,126 @@ impl Lab {
                 finish(&results, &out.out)
             }
             None => {
-                let settings = self.serve.settings(&self.run)?;
-                Session::open(&self.run)?.carry_out(|session| {
-                    session.costs()?;
-                    session.serve(settings)
-                })
+                let (run, settings) = (&self.run, self.serve.settings(&self.run)?);
+                Session::open(run, Some(run.costs()), Some(settings))?.carry_out()
             }
         }
     }
 }
 
-/// A run: where its results are kept, and what has been asked of it.
+impl Run {
+    fn costs(&self) -> costs::Plan {
+        costs::Plan::new(self.quick, self.rounds.map(usize::from))
+    }
+}
+
+/// A run: what is asked of it, and where its results are kept.
 struct Session<'a> {
-    run: &'a Run,
+    folder: &'a Path,
+    costs: Option<costs::Plan>,
+    serve: Option<ServeSettings>,
     results: Results,
     interrupt: Interrupt,
 }
 
 impl<'a> Session<'a> {
-    /// Goes on from what the folder has, if that was made on this machine.
-    fn open(run: &'a Run) -> Result<Session<'a>, String> {
+    /// Goes on from what the folder has, if that was made on this machine and in the same way.
+    fn open(
+        run: &'a Run,
+        costs: Option<costs::Plan>,
+        serve: Option<ServeSettings>,
+    ) -> Result<Session<'a>, String> {
         let folder = &run.out.out;
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let machine = Machine::look();
-        let found = match Results::load(folder) {
+        let new = Results {
+            schema: SCHEMA,
+            fibra: env!("CARGO_PKG_VERSION").to_owned(),
+            machine: Machine::look(),
+            began: now(),
+            ended: now(),
+            command: String::new(),
+            costs: None,
+            serve: None,
+            summary: Vec::new(),
+        };
+        let mut results = match Results::load(folder) {
             Err(why) if !run.fresh => return Err(why),
-            Err(_) => None,
-            Ok(found) => found,
+            Err(_) | Ok(None) => new.clone(),
+            Ok(Some(found)) => found,
         };
-        let results = match found {
-            Some(results) if results.machine == machine && results.fibra == env!("CARGO_PKG_VERSION") => {
-                results
-            }
-            Some(_) if !run.fresh => {
-                return Err(format!(
-                    "the results in {} are of another machine or another fibra: choose another folder with --out, or \
-                     say --fresh to start over",
-                    folder.display()
-                ));
-            }
-            _ => Results {
-                schema: SCHEMA,
-                fibra: env!("CARGO_PKG_VERSION").to_owned(),
-                machine,
-                began: now(),
-                ended: now(),
-                command: String::new(),
-                costs: None,
-                serve: None,
-                summary: Vec::new(),
-            },
+        let other = |what: &str| {
+            format!(
+                "the results in {} are {what}: choose another folder with --out, or say --fresh to start over",
+                folder.display()
+            )
         };
-        Ok(Session { run, results, interrupt: Interrupt::listen()? })
+        if (&results.machine, &results.fibra) != (&new.machine, &new.fibra) {
+            if !run.fresh {
+                return Err(other("of another machine or another fibra"));
+            }
+            results = new;
+        }
+        // Only what is to be measured is started over.
+        results.costs = results.costs.filter(|_| !(run.fresh && costs.is_some()));
+        results.serve = results.serve.filter(|_| !(run.fresh && serve.is_some()));
+        let is_other = |kept: &Costs| costs.as_ref().is_some_and(|plan| !plan.goes_on_from(kept));
+        if results.costs.as_ref().is_some_and(is_other) {
+            return Err(other(
+                "costs of a run with other rounds, or of one that was quick where this is not",
+            ));
+        }
+        let is_other = |kept: &Serve| serve.as_ref().is_some_and(|settings| kept.settings != *settings);
+        if results.serve.as_ref().is_some_and(is_other) {
+            return Err(other("of a run with other settings (models, levels, rounds, seconds, cores …)"));
+        }
+        Ok(Session { folder, costs, serve, results, interrupt: Interrupt::listen()? })
     }
 
     /// Measures, and shows what there is then, also when it was cut off.
-    fn carry_out(mut self, measure: impl FnOnce(&mut Self) -> Result<(), Stopped>) -> Result<(), String> {
+    fn carry_out(mut self) -> Result<(), String> {
         self.results.command = command_line();
-        let outcome = measure(&mut self);
-        let folder = &self.run.out.out;
+        let outcome = self.measure();
         if self.results.costs.is_some() || self.results.serve.is_some() {
-            self.results.save(folder)?;
-            finish(&self.results, folder)?;
+            self.results.save(self.folder)?;
+            finish(&self.results, self.folder)?;
         }
         match outcome {
             Ok(()) => Ok(()),
             Err(Stopped::Failed(why)) => Err(why),
             Err(Stopped::Interrupted) => Err(format!(
                 "cut off; what was finished is in {}. The same command goes on from there:\n  {}",
-                folder.display(),
+                self.folder.display(),
                 self.results.command.replace(" --fresh", "")
             )),
         }
     }
 
-    fn costs(&mut self) -> Result<(), Stopped> {
-        let plan = costs::Plan::new(self.run.quick, self.run.rounds.map(usize::from));
-        let kept = self.results.costs.take().filter(|kept| !self.run.fresh && plan.goes_on_from(kept));
-        self.results.costs = Some(kept.unwrap_or_else(|| plan.empty()));
-        while let Some(figures) = self.results.costs.as_mut() {
-            let more = plan.next_round(figures, &self.interrupt)?;
-            self.keep()?;
-            if !more {
-                break;
-            }
+    fn measure(&mut self) -> Result<(), Stopped> {
+        if let Some(plan) = self.costs.take() {
+            self.costs(plan)?;
         }
-        Ok(())
+        match self.serve.take() {
+            Some(settings) => self.serve(settings),
+            None => Ok(()),
+        }
     }
 
-    fn serve(&mut self, settings: results::ServeSettings) -> Result<(), Stopped> {
-        let kept = self.results.serve.take().filter(|_| !self.run.fresh);
-        if let Some(other) = kept.as_ref().filter(|kept| kept.settings != settings) {
-            let cells = other.cells.len();
-            self.results.serve = kept;
-            return Err(Stopped::Failed(format!(
-                "{} has {cells} cells of a run with other settings (models, levels, seconds, rounds …): choose another \
-                 folder with --out, or say --fresh to start over",
-                self.run.out.out.display()
-            )));
+    fn costs(&mut self, mut plan: costs::Plan) -> Result<(), Stopped> {
+        let mut kept = self.results.costs.take().unwrap_or_else(|| plan.empty());
+        loop {
+            let more = plan.next_round(&mut kept, &self.interrupt);
+            self.results.costs = Some(kept.clone());
+            let more = more?;
+            self.keep()?;
+            if !more {
+                return Ok(());
+            }
         }
-        let serve = kept.unwrap_or_else(|| results::Serve { settings, cells: Vec::new() });
-        let mut plan = serve::Plan::new(&serve)?;
-        self.results.serve = Some(serve);
+    }
+
+    fn serve(&mut self, settings: ServeSettings) -> Result<(), Stopped> {
+        let new = Serve { settings, cells: Vec::new() };
+        let mut plan = serve::Plan::new(self.results.serve.get_or_insert(new))?;
         while let Some(cells) = self.results.serve.as_mut() {
             if !plan.next(cells, &self.interrupt)? {
                 break;
@@ -229,7 +246,7 @@ impl<'a> Session<'a> {
 
     fn keep(&mut self) -> Result<(), Stopped> {
         self.results.ended = now();
-        Ok(self.results.save(&self.run.out.out)?)
+        Ok(self.results.save(self.folder)?)
     }
 }
 

@@ -60,11 +60,12 @@ pub(super) fn measure(id: &str, count: u64) -> Result<(), String> {
 pub(super) struct Plan {
     quick: bool,
     rounds: usize,
+    progress: Option<Progress>,
 }
 
 impl Plan {
     pub(super) fn new(quick: bool, rounds: Option<usize>) -> Plan {
-        Plan { quick, rounds: rounds.unwrap_or(if quick { 3 } else { 11 }) }
+        Plan { quick, rounds: rounds.unwrap_or(if quick { 3 } else { 11 }), progress: None }
     }
 
     /// Whether a run of this plan may go on from what there is.
@@ -80,6 +81,7 @@ impl Plan {
             what: measure.what.to_owned(),
             unit: measure.unit,
             values: Vec::new(),
+            tried: 0,
             spread: None,
             published: measure.published,
             note: measure.note.map(str::to_owned),
@@ -88,56 +90,55 @@ impl Plan {
     }
 
     /// Measures everything once more; whether there is another round to come.
-    pub(super) fn next_round(&self, costs: &mut Costs, interrupt: &Interrupt) -> Result<bool, Stopped> {
+    pub(super) fn next_round(&mut self, costs: &mut Costs, interrupt: &Interrupt) -> Result<bool, Stopped> {
         costs.figures.retain(|figure| !is_derived(&figure.id));
-        let done = costs.figures.iter().map(|figure| figure.values.len()).max().unwrap_or(0);
-        if done < self.rounds {
-            let mut progress = Progress::new("costs", costs.figures.len());
-            for (figure, measure) in costs.figures.iter_mut().zip(measures()) {
-                // A round that was cut off has some of its values.
-                if figure.values.len() > done {
-                    continue;
-                }
-                progress.begin(&format!("round {} of {}: {}", done + 1, self.rounds, measure.what));
-                match self.value(measure, interrupt) {
-                    Ok(value) => figure.values.push(value),
-                    Err(Stopped::Failed(why)) => figure.note = Some(format!("not measured: {why}")),
-                    Err(Stopped::Interrupted) => return Err(Stopped::Interrupted),
-                }
-                progress.end();
+        // A round that was cut off has been tried with some of them.
+        let round = costs.figures.iter().map(|figure| figure.tried).min().unwrap_or(self.rounds);
+        for (figure, measure) in costs.figures.iter_mut().zip(measures()) {
+            if figure.tried > round || round >= self.rounds {
+                continue;
             }
+            let left = (self.rounds - round) * measures().count();
+            let progress = self.progress.get_or_insert_with(|| Progress::new("costs", left));
+            progress.begin(&format!("round {} of {}: {}", round + 1, self.rounds, measure.what));
+            match value(measure, self.quick, interrupt) {
+                Ok(value) => figure.values.push(value),
+                Err(Stopped::Failed(why)) => figure.note = Some(format!("not measured: {why}")),
+                Err(Stopped::Interrupted) => return Err(Stopped::Interrupted),
+            }
+            figure.tried += 1;
+            progress.end();
         }
         costs.figures.extend(work::speed_ups(&costs.figures));
-        Ok(done + 1 < self.rounds)
+        Ok(round + 1 < self.rounds)
     }
+}
 
-    fn value(&self, measure: &Measure, interrupt: &Interrupt) -> Result<f64, Stopped> {
-        let count = if self.quick { measure.count / QUICK_PART } else { measure.count };
-        let cores = cores();
-        let mut command = program::on_cores(if measure.one_core { &cores[..1] } else { &cores })?;
-        command.arg(program::this()?).args(["lab-part", "cost", measure.id, &count.max(1).to_string()]);
-        // The measurement is of fibra's defaults.
-        for variable in ["FIBRA_WORKERS", "FIBRA_STACK_SIZE", "FIBRA_DRIVER", "FIBRA_URING", "FIBRA_GUARD"] {
-            command.env_remove(variable);
-        }
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut program = Program::start(command, measure.id)?;
-        let ended = interrupt.wait_for(Instant::now() + PATIENCE, || Ok(program.ended()?))?;
-        let (Some(out), Some(errors)) = (program.child.stdout.as_mut(), program.child.stderr.as_mut()) else {
-            return Err(Stopped::Failed("its output is not there".to_owned()));
-        };
-        let Some(how) = ended else {
-            return Err(Stopped::Failed(format!("it had no value after {} s", PATIENCE.as_secs())));
-        };
-        // A line each at most: both fit into the pipes, and nobody holds them open any more.
-        let (mut told, mut complaint) = (String::new(), String::new());
-        out.read_to_string(&mut told)
-            .and_then(|_| errors.read_to_string(&mut complaint))
-            .map_err(in_words)?;
-        match told.trim().parse() {
-            Ok(value) => Ok(value),
-            Err(_) => Err(Stopped::Failed(format!("{how}: {}", complaint.trim()))),
-        }
+/// Has a program measure a value.
+fn value(measure: &Measure, quick: bool, interrupt: &Interrupt) -> Result<f64, Stopped> {
+    let count = if quick { measure.count / QUICK_PART } else { measure.count };
+    let cores = cores();
+    let mut command = program::on_cores(if measure.one_core { &cores[..1] } else { &cores })?;
+    command.arg(program::this()?).args(["lab-part", "cost", measure.id, &count.max(1).to_string()]);
+    // The measurement is of fibra's defaults.
+    for variable in ["FIBRA_WORKERS", "FIBRA_STACK_SIZE", "FIBRA_DRIVER", "FIBRA_URING", "FIBRA_GUARD"] {
+        command.env_remove(variable);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut program = Program::start(command, measure.id)?;
+    let ended = interrupt.wait_for(Instant::now() + PATIENCE, || Ok(program.ended()?))?;
+    let (Some(out), Some(errors)) = (program.child.stdout.as_mut(), program.child.stderr.as_mut()) else {
+        return Err(Stopped::Failed("its output is not there".to_owned()));
+    };
+    let Some(how) = ended else {
+        return Err(Stopped::Failed(format!("it had no value after {} s", PATIENCE.as_secs())));
+    };
+    // A line each at most: both fit into the pipes, and nobody holds them open any more.
+    let (mut told, mut complaint) = (String::new(), String::new());
+    out.read_to_string(&mut told).and_then(|_| errors.read_to_string(&mut complaint)).map_err(in_words)?;
+    match told.trim().parse() {
+        Ok(value) => Ok(value),
+        Err(_) => Err(Stopped::Failed(format!("{how}: {}", complaint.trim()))),
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Figure {
     pub(super) unit: Unit,
     /// A value a round, in the order in which they were measured.
     pub(super) values: Vec<f64>,
+    /// Rounds in which it was tried, those without a value included.
+    pub(super) tried: usize,
     #[serde(skip_deserializing)]
     pub(super) spread: Option<Spread>,
     /// The figure elsewhere that it may be compared with.

@@ -104,7 +104,7 @@ pub(crate) fn json() -> String {
 
 fn cost(&(id, what, unit, value, published): &(&str, &str, &str, f64, Option<f64>)) -> Value {
     let values = [value * 0.97, value, value * 1.06];
-    let mut figure = json!({ "id": id, "what": what, "unit": unit, "values": values });
+    let mut figure = json!({ "id": id, "what": what, "unit": unit, "values": values, "tried": 3 });
     if let Some(published) = published {
         figure["published"] = json!(published);
     }

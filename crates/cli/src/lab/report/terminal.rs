@@ -33,7 +33,10 @@ pub(in crate::lab) fn text(results: &Results, width: usize) -> String {
     let rows = results.serve.as_ref().map(summary::rows).unwrap_or_default();
     if !rows.is_empty() {
         let rate: Column = (Row::requests_per_second, compact);
-        let p99: Column = (|row| Some(row.figures?.p99_us), |value| microseconds(value).replace(' ', ""));
+        let p99: Column = (
+            |row| Some(row.figures?.p99_us).filter(|value| *value > 0.0),
+            |value| microseconds(value).replace(' ', ""),
+        );
         let cpu: Column = (Row::cpu_us, digits);
         let memory: Column = (|row| Some(row.figures?.server?.memory_per_connection / 1024.0), digits);
         let kept = Way::KeepAlive;

@@ -78,11 +78,14 @@ impl Server {
         settings: &ServeSettings,
         interrupt: &Interrupt,
     ) -> Result<Server, Stopped> {
+        let patience = Duration::from_millis(100);
+        if TcpStream::connect_timeout(&address, patience).is_ok() {
+            return Err(Stopped::Failed(format!("another program listens on {address} already")));
+        }
         let mut command = program::on_cores(&settings.server_cores)?;
         // As fibra's own servers do: as many descriptors as it may have.
         command.args(["sh", "-c", &format!("ulimit -n \"$(ulimit -Hn)\"; exec {line}")]);
         let (mut server, _) = Server::spawn(command, address)?;
-        let patience = Duration::from_millis(100);
         let listening = interrupt.wait_for(Instant::now() + START, || {
             if let Some(why) = server.ended()? {
                 return Err(Stopped::Failed(why));
