@@ -32,6 +32,10 @@ pub(crate) enum Command {
     SpawnMany(Settings),
     /// Ping-pong of park and unpark between two tasks.
     Park(Settings),
+    /// Locks: uncontended, and contended on one worker and on two.
+    Locks(Settings),
+    /// Queues: items per second of several producers and consumers, and ping-pong.
+    Queues(Settings),
     /// Timers: set and cancelled, and fired in great number.
     Timers(Settings),
     /// Memory of idle tasks, and the time to create and to wake them.
@@ -171,6 +175,13 @@ pub(crate) enum Work {
     Spawn,
     SpawnMany,
     Park,
+    Mutex,
+    RwLockRead,
+    RwLockWrite,
+    Semaphore,
+    MutexContended,
+    Queue,
+    PingPong,
     TimersCancel,
     TimersFire,
     Memory,

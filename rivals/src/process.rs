@@ -153,15 +153,15 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts this program again on `core`, in a rival's environment, with a hidden subcommand and its arguments.
-    pub(crate) fn of_rival<I>(core: usize, rival: Rival, arguments: I) -> Result<Self>
+    /// Starts this program again on these cores, in a rival's environment, with a hidden subcommand and its arguments.
+    pub(crate) fn of_rival<I>(cores: &[usize], rival: Rival, arguments: I) -> Result<Self>
     where
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
         let mut command = this_program()?;
         command.args(arguments).stdout(Stdio::piped()).envs(rival.environment().iter().copied());
-        Self::start(core, command)
+        Self::start(cores, command)
     }
 
     /// The same for what no rival does: the load.
@@ -172,7 +172,7 @@ impl Child {
     {
         let mut command = this_program()?;
         command.args(arguments).stdout(Stdio::piped());
-        Self::start(core, command)
+        Self::start(&[core], command)
     }
 
     /// Starts a rival that is another program on `core`, by way of this one, so that it settles as every child does.
@@ -184,16 +184,17 @@ impl Child {
         let mut command = this_program()?;
         command.args(["program", "--"]).arg(program).args(arguments).stdout(Stdio::null());
         command.envs(rival.environment().iter().copied());
-        Self::start(core, command)
+        Self::start(&[core], command)
     }
 
     /// The child inherits the affinity of the thread that starts it, from before its first instruction and for all of
     /// its threads.
-    fn start(core: usize, mut command: Command) -> Result<Self> {
+    fn start(cores: &[usize], mut command: Command) -> Result<Self> {
         let before = rustix::thread::sched_getaffinity(None)?;
         let mut only = CpuSet::new();
-        only.set(core);
-        rustix::thread::sched_setaffinity(None, &only).with_context(|| format!("pinning to core {core}"))?;
+        cores.iter().for_each(|core| only.set(*core));
+        rustix::thread::sched_setaffinity(None, &only)
+            .with_context(|| format!("pinning to core {cores:?}"))?;
         let started = command.stdin(Stdio::null()).spawn();
         rustix::thread::sched_setaffinity(None, &before)?;
         let mut process = started.with_context(|| format!("starting {:?}", command.get_program()))?;

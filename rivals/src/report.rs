@@ -17,7 +17,19 @@ use crate::rival::Rival;
 use crate::stats::{self, Estimate};
 
 /// What is named in the head, with the version this program was built with.
-const VERSIONS_OF: &[&str] = &["corosensei", "fibra", "hyper", "io-uring", "may", "monoio", "smol", "tokio"];
+const VERSIONS_OF: &[&str] = &[
+    "corosensei",
+    "crossbeam-channel",
+    "fibra",
+    "flume",
+    "hyper",
+    "io-uring",
+    "may",
+    "monoio",
+    "parking_lot",
+    "smol",
+    "tokio",
+];
 const LOCK_FILE: &str = include_str!("../Cargo.lock");
 
 pub(crate) struct Report {

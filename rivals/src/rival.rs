@@ -26,10 +26,18 @@ pub(crate) enum Rival {
     FibraUringSubmit,
     /// The same with a direct attempt before an operation goes to the ring.
     FibraUringTry,
+    /// fibra on two workers.
+    FibraTwo,
+    /// fibra's locks and queues between OS threads, outside of any runtime.
+    FibraThread,
+    /// fibra's queues between coroutines on one worker and an OS thread.
+    FibraMixed,
     /// The program `fibra serve`, on epoll.
     FibraServe,
     /// may: stackful coroutines.
     May,
+    /// may on two workers.
+    MayTwo,
     /// monoio: stackless tasks on io_uring (or epoll, where the kernel refuses io_uring).
     Monoio,
     /// smol's executor on one thread.
@@ -38,10 +46,18 @@ pub(crate) enum Rival {
     TokioCt,
     /// tokio, `multi_thread` with one worker.
     TokioMt1,
+    /// tokio, `multi_thread` with two workers.
+    TokioMt2,
     /// tokio, `current_thread`, with a call on its blocking pool for each operation.
     TokioPool,
     /// Threads of the operating system, through std.
     Thread,
+    /// parking_lot's locks, between OS threads.
+    ParkingLot,
+    /// crossbeam's channels, between OS threads.
+    Crossbeam,
+    /// flume's channels, between OS threads.
+    Flume,
     /// hyper on tokio's `current_thread`.
     Hyper,
     /// nginx, one process.
@@ -66,14 +82,22 @@ impl Rival {
             Self::FibraShared => "fibra, worker's buffer",
             Self::FibraUringSubmit => "fibra, uring, submit",
             Self::FibraUringTry => "fibra, uring, try",
+            Self::FibraTwo => "fibra, two workers",
+            Self::FibraThread => "fibra, OS threads",
+            Self::FibraMixed => "fibra, a thread and coroutines",
             Self::FibraServe => "fibra serve",
             Self::May => "may",
+            Self::MayTwo => "may, two workers",
             Self::Monoio => "monoio",
             Self::Smol => "smol",
             Self::TokioCt => "tokio, current_thread",
             Self::TokioMt1 => "tokio, multi_thread × 1",
+            Self::TokioMt2 => "tokio, multi_thread × 2",
             Self::TokioPool => "tokio, spawn_blocking",
             Self::Thread => "OS threads",
+            Self::ParkingLot => "parking_lot, OS threads",
+            Self::Crossbeam => "crossbeam-channel, OS threads",
+            Self::Flume => "flume, OS threads",
             Self::Hyper => "hyper on tokio ct",
             Self::Nginx => "nginx",
             Self::External => "external server",
@@ -82,15 +106,28 @@ impl Rival {
 
     /// Whether this build contains it.
     pub(crate) fn is_built(self) -> bool {
-        let in_this_build =
-            !matches!(self, Self::Fibra | Self::FibraShared | Self::FibraUringSubmit | Self::FibraUringTry);
+        let in_this_build = !matches!(
+            self,
+            Self::Fibra
+                | Self::FibraShared
+                | Self::FibraUringSubmit
+                | Self::FibraUringTry
+                | Self::FibraTwo
+                | Self::FibraThread
+                | Self::FibraMixed
+        );
         in_this_build || cfg!(feature = "fibra")
     }
 
     /// What its process finds in the environment; of [`CHOSEN_BY_ENVIRONMENT`] it finds nothing else.
     pub(crate) fn environment(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Fibra | Self::FibraShared | Self::FibraServe => &[(DRIVER, "epoll")],
+            Self::Fibra
+            | Self::FibraShared
+            | Self::FibraTwo
+            | Self::FibraThread
+            | Self::FibraMixed
+            | Self::FibraServe => &[(DRIVER, "epoll")],
             Self::FibraUringSubmit => &[(DRIVER, "uring"), (URING, "submit")],
             Self::FibraUringTry => &[(DRIVER, "uring"), (URING, "try")],
             _ => &[],

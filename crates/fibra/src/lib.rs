@@ -100,6 +100,7 @@ pub mod cancel;
 mod context;
 pub mod event_loop;
 pub mod fs;
+pub mod inspect;
 pub mod net;
 mod outcome;
 pub mod queue;

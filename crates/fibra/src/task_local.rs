@@ -83,7 +83,7 @@ macro_rules! task_local {
 /// (a daemon that refuses to end) keeps its values. OS threads that fibra did not start destroy theirs together with std's thread-locals.
 pub struct LocalKey<T: 'static> {
     initial: fn() -> T,
-    inherit: Option<fn(&dyn Any) -> Rc<dyn Any>>,
+    inherit: Option<Inherit>,
 }
 
 /// A task-local was used when its context had destroyed it already.
@@ -110,12 +110,15 @@ struct Table {
     over: Cell<bool>,
 }
 
+/// Makes the copy of a value that a child gets.
+type Inherit = fn(&dyn Any) -> Rc<dyn Any>;
+
 struct Entry {
     /// The address of the `LocalKey`.
     key: usize,
     /// None when it has been destroyed.
     value: Option<Rc<dyn Any>>,
-    inherit: Option<fn(&dyn Any) -> Rc<dyn Any>>,
+    inherit: Option<Inherit>,
 }
 
 /// What a table has of a key.

@@ -136,7 +136,7 @@ fn with(
             let mut attempts = 1;
             loop {
                 file.bring(state)?;
-                let figures = Child::of_rival(options.server_core, rival, arguments(&path))?.figures()?;
+                let figures = Child::of_rival(&[options.server_core], rival, arguments(&path))?.figures()?;
                 match check(&figures, access, state) {
                     Ok(()) => return Ok(figures),
                     Err(error) if attempts == ATTEMPTS => return Err(error),

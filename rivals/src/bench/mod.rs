@@ -6,8 +6,10 @@ pub(crate) mod echo;
 pub(crate) mod echo_idle;
 pub(crate) mod files;
 pub(crate) mod http;
+pub(crate) mod locks;
 pub(crate) mod memory;
 pub(crate) mod park;
+pub(crate) mod queues;
 pub(crate) mod spawn;
 pub(crate) mod spawn_many;
 pub(crate) mod switch;
@@ -155,20 +157,38 @@ fn measure_alone(
     work: Work,
     count: usize,
 ) -> Box<dyn Fn(Rival, u64) -> Result<Figures>> {
-    let core = settings.server_core;
+    measure_on(&[settings.server_core], settings, work, count)
+}
+
+/// The same, for work that runs on two cores at once: that of the server and that of the load.
+fn measure_on_two(
+    settings: &Settings,
+    work: Work,
+    count: usize,
+) -> Box<dyn Fn(Rival, u64) -> Result<Figures>> {
+    measure_on(&[settings.server_core, settings.load_core], settings, work, count)
+}
+
+fn measure_on(
+    cores: &[usize],
+    settings: &Settings,
+    work: Work,
+    count: usize,
+) -> Box<dyn Fn(Rival, u64) -> Result<Figures>> {
+    let cores = cores.to_vec();
     let seconds = (settings.seconds / 10.0).to_string();
     let work = work.to_possible_value().expect("no variant is skipped").get_name().to_owned();
     Box::new(move |rival, _seed| {
         let count = crate::runtime::at_most_alive(rival, count).to_string();
         let arguments = ["one", &work, &rival.key(), "--seconds", &seconds, "--count", &count];
-        Child::of_rival(core, rival, arguments)?.figures()
+        Child::of_rival(&cores, rival, arguments)?.figures()
     })
 }
 
 /// Starts one of this program's own servers, and says where it listens.
 fn start_server(core: usize, rival: Rival, protocol: Protocol) -> Result<(Child, u16)> {
     let protocol = protocol.to_possible_value().expect("no variant is skipped").get_name().to_owned();
-    let mut server = Child::of_rival(core, rival, ["server", &rival.key(), &protocol])?;
+    let mut server = Child::of_rival(&[core], rival, ["server", &rival.key(), &protocol])?;
     let port = server.port()?;
     Ok((server, port))
 }
@@ -198,6 +218,13 @@ pub(crate) fn one(one: &One) -> Result<Figures> {
         Work::Spawn => spawn::one(one),
         Work::SpawnMany => spawn_many::one(one),
         Work::Park => park::one(one),
+        Work::Mutex => locks::one_mutex(one),
+        Work::RwLockRead => locks::one_read(one),
+        Work::RwLockWrite => locks::one_write(one),
+        Work::Semaphore => locks::one_semaphore(one),
+        Work::MutexContended => locks::one_contended(one),
+        Work::Queue => queues::one(one),
+        Work::PingPong => queues::one_ping_pong(one),
         Work::TimersCancel => timers::one_cancel(one),
         Work::TimersFire => timers::one_fire(one),
         Work::Memory => memory::one(one),

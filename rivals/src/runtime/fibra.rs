@@ -1,4 +1,4 @@
-//! fibra on one worker: the calling thread.
+//! fibra on one worker, the calling thread, or on two.
 
 use std::time::Duration;
 
@@ -7,25 +7,29 @@ use anyhow::Result;
 use super::Blocking;
 use crate::process::Unavailable;
 
-pub(crate) struct Fibra;
+/// fibra on `WORKERS` workers.
+pub(crate) struct On<const WORKERS: usize>;
 
-impl Fibra {
+pub(crate) type Fibra = On<1>;
+pub(crate) type FibraTwo = On<2>;
+
+impl<const WORKERS: usize> On<WORKERS> {
     /// Runs `main` as [`Blocking::run`] does.
     ///
     /// # Errors
     ///
     /// When there is no runtime to be had: no driver of the name that the environment gives, or the kernel refuses it.
     pub(crate) fn start<T: Send + 'static>(main: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        Ok(fibra::Runtime::builder().workers(1).run(main).map_err(Unavailable::because)?)
+        Ok(fibra::Runtime::builder().workers(WORKERS).run(main).map_err(Unavailable::because)?)
     }
 }
 
-impl Blocking for Fibra {
+impl<const WORKERS: usize> Blocking for On<WORKERS> {
     type Handle = fibra::Context;
     type Join = fibra::JoinHandle<()>;
 
     fn run<T: Send + 'static>(main: impl FnOnce() -> T + Send + 'static) -> T {
-        Self::start(main).expect("a runtime of one worker")
+        Self::start(main).expect("a runtime")
     }
 
     #[inline]

@@ -1,4 +1,4 @@
-//! may on one worker, with its default stack (32 KiB and a guard page). Its timers run on a thread of their own, which
+//! may on one worker, or on two, with its default stack (32 KiB and a guard page). Its timers run on a thread of their own, which
 //! here shares the core.
 
 use std::time::Duration;
@@ -7,16 +7,20 @@ use may::coroutine::{self, Coroutine, JoinHandle};
 
 use super::Blocking;
 
-pub(crate) struct May;
+/// may on `WORKERS` workers.
+pub(crate) struct On<const WORKERS: usize>;
 
-impl May {
-    /// One worker, left on the core this process was given.
+pub(crate) type May = On<1>;
+pub(crate) type MayTwo = On<2>;
+
+impl<const WORKERS: usize> On<WORKERS> {
+    /// So many workers, left on the cores this process was given.
     pub(crate) fn configure() {
-        may::config().set_workers(1).set_worker_pin(false);
+        may::config().set_workers(WORKERS).set_worker_pin(false);
     }
 }
 
-impl Blocking for May {
+impl<const WORKERS: usize> Blocking for On<WORKERS> {
     type Handle = Coroutine;
     type Join = JoinHandle<()>;
 
@@ -24,8 +28,8 @@ impl Blocking for May {
         Self::configure();
         // The main task formats figures and opens files: give it room (the size is in words).
         let builder = coroutine::Builder::new().stack_size(0x8000);
-        // SAFETY: with one worker no coroutine changes its thread, so thread-locals keep their meaning; what the
-        // measurements call stays far below the stack's size.
+        // SAFETY: with one worker no coroutine changes its thread, so thread-locals keep their meaning; with two, what is measured uses
+        // none across a wait. What the measurements call stays far below the stack's size.
         let main = unsafe { builder.spawn(main) }.expect("a first coroutine");
         main.join().unwrap_or_else(|_| panic!("the measured program panicked"))
     }

@@ -2,7 +2,7 @@
 //! share [`Blocking`], so that each of them is given the very same program; asynchronous ones get a program of the same
 //! shape beside it, in the measurement's own file.
 //!
-//! Everything runs on one worker.
+//! Everything runs on one worker, unless its name says two.
 
 #[cfg(feature = "fibra")]
 mod fibra;
@@ -14,8 +14,8 @@ mod uring;
 use std::time::Duration;
 
 #[cfg(feature = "fibra")]
-pub(crate) use self::fibra::Fibra;
-pub(crate) use self::may::May;
+pub(crate) use self::fibra::{Fibra, FibraTwo};
+pub(crate) use self::may::{May, MayTwo};
 pub(crate) use self::thread::Thread;
 pub(crate) use self::tokio::Tokio;
 pub(crate) use self::uring::ring;

@@ -11,11 +11,17 @@ pub(crate) struct Tokio(Runtime);
 impl Tokio {
     pub(crate) fn new(rival: Rival) -> Self {
         let mut builder = match rival {
-            Rival::TokioMt1 => Builder::new_multi_thread(),
+            Rival::TokioMt1 | Rival::TokioMt2 => Builder::new_multi_thread(),
             _ => Builder::new_current_thread(),
         };
-        if rival == Rival::TokioMt1 {
-            builder.worker_threads(1);
+        match rival {
+            Rival::TokioMt1 => {
+                builder.worker_threads(1);
+            }
+            Rival::TokioMt2 => {
+                builder.worker_threads(2);
+            }
+            _ => {}
         }
         Self(builder.enable_all().build().expect("a tokio runtime"))
     }

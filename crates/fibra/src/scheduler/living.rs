@@ -8,6 +8,7 @@ use super::park;
 use super::shared::Shared;
 use super::state::Signal;
 use super::task::{Header, Kind, TaskPtr, TaskRef};
+use fibra_driver::Token;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -41,7 +42,7 @@ pub(crate) struct Sighting<'a> {
     pub(crate) runtime: Option<u64>,
     /// The index of its worker: the one that it is bound to, or that it is.
     pub(crate) worker: Option<usize>,
-    /// Whether it is the context that its worker has resumed last; for a worker, whether it is awake.
+    /// Whether it is the context that its worker has resumed last, and has not gone to sleep since; for a worker, whether it is awake.
     pub(crate) resumed: bool,
 }
 
@@ -112,14 +113,26 @@ pub(crate) fn each(mut f: impl FnMut(Sighting<'_>)) {
     }
     for core in &runtimes {
         for (index, worker) in core.workers.iter().enumerate() {
+            let awake = !worker.mailbox.is_asleep();
             worker.started.each(|token| {
                 // SAFETY: a token in the table is a task's, which is alive while it is shown.
                 let context = unsafe { TaskPtr::from_token(token).header() };
-                let resumed = worker.is_resumed(token);
+                let resumed = awake && worker.is_resumed(token);
                 see(Sighting { context, runtime: Some(core.number), worker: Some(index), resumed });
             });
         }
     }
+}
+
+/// The number of the living context that a token names; the token may be of one that has ended.
+pub(crate) fn id_of(token: Token) -> Option<u64> {
+    let mut id = None;
+    each(|sighting| {
+        if std::ptr::from_ref(sighting.context).addr() == token.0 {
+            id = Some(sighting.context.id);
+        }
+    });
+    id
 }
 
 /// The worker that `context`, an OS thread's, is from now on.

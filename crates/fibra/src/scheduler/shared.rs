@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     /// Tasks placed here by others less those that others have taken.
     foreign: AtomicUsize,
     /// The token of the task that was resumed last. Written by its thread only, for those who look.
-    resumed: std::sync::atomic::AtomicUsize,
+    resumed: AtomicUsize,
     /// A task was cancelled while it waited, on this worker, for its time to start.
     cancelled: AtomicBool,
     /// How many non-daemon tasks this worker's code has ever spawned. Written by its thread only.
@@ -50,7 +50,7 @@ impl Shared {
             backlog: AtomicUsize::new(0),
             own: AtomicUsize::new(0),
             foreign: AtomicUsize::new(0),
-            resumed: std::sync::atomic::AtomicUsize::new(0),
+            resumed: AtomicUsize::new(0),
             cancelled: AtomicBool::new(false),
             spawned: AtomicU64::new(0),
             finished: AtomicU64::new(0),

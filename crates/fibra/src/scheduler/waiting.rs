@@ -4,6 +4,7 @@
 //! meanwhile: a listing is a snapshot that nothing is built upon.
 
 use rustix::time::{ClockId, clock_gettime};
+use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub enum WaitsFor {
     Semaphore,
     /// The others at a [`Barrier`](crate::sync::Barrier).
     Barrier,
+    /// What is done [once](crate::sync::Once).
+    Once,
     /// An item of a queue.
     Get,
     /// Room in a queue.
@@ -53,7 +56,7 @@ pub enum WaitsFor {
 }
 
 /// All kinds, in order.
-const KINDS: [WaitsFor; 19] = [
+const KINDS: [WaitsFor; 20] = [
     WaitsFor::Unpark,
     WaitsFor::Time,
     WaitsFor::Join,
@@ -69,13 +72,51 @@ const KINDS: [WaitsFor; 19] = [
     WaitsFor::Event,
     WaitsFor::Semaphore,
     WaitsFor::Barrier,
+    WaitsFor::Once,
     WaitsFor::Get,
     WaitsFor::Put,
     WaitsFor::QueueJoin,
     WaitsFor::Select,
 ];
 
+/// Which one a context waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Object {
+    /// The context with this [number](crate::Context::id).
+    Context(u64),
+    /// So many, of which the end or the first is waited for.
+    Several(usize),
+    /// A file descriptor.
+    Descriptor(i32),
+    /// The lock or queue that stands at this address, or begins a little before it.
+    Address(usize),
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Object::Context(id) => write!(f, "of {id}"),
+            Object::Several(count) => write!(f, "of {count}"),
+            Object::Descriptor(descriptor) => write!(f, "on {descriptor}"),
+            Object::Address(address) => write!(f, "at {address:#x}"),
+        }
+    }
+}
+
 impl WaitsFor {
+    /// The object that such a wait has noted as a word.
+    pub(crate) fn object(self, word: usize) -> Option<Object> {
+        match self {
+            WaitsFor::Unpark | WaitsFor::Time | WaitsFor::File | WaitsFor::Blocking => None,
+            WaitsFor::Join => Some(Object::Context(word as u64)),
+            WaitsFor::Scope | WaitsFor::Select => Some(Object::Several(word)),
+            WaitsFor::Receive | WaitsFor::Send => Some(Object::Descriptor(word as i32)),
+            // A lock or a queue.
+            _ => (word != 0).then_some(Object::Address(word)),
+        }
+    }
+
     /// Whether the kernel, or a thread that calls it, ends the wait.
     pub(crate) fn is_outside(self) -> bool {
         matches!(self, WaitsFor::Receive | WaitsFor::Send | WaitsFor::File | WaitsFor::Blocking)
@@ -92,10 +133,9 @@ impl Tick {
         Tick((now.tv_sec as u32).wrapping_mul(1000).wrapping_add((now.tv_nsec / 1_000_000) as u32))
     }
 
-    /// How long ago it was.
-    pub(crate) fn elapsed(self) -> Duration {
-        let milliseconds = Tick::now().0.wrapping_sub(self.0);
-        // A worker's tick that was read before ours may have been noted after it.
+    /// How much later it is than another; nothing if it is not.
+    pub(crate) fn since(self, earlier: Tick) -> Duration {
+        let milliseconds = self.0.wrapping_sub(earlier.0);
         Duration::from_millis(if milliseconds > u32::MAX / 2 { 0 } else { milliseconds.into() })
     }
 }

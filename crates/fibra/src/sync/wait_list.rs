@@ -75,7 +75,7 @@ pub(crate) struct Waiter<T> {
 }
 
 /// Which of several waits of one context has been served.
-pub(crate) struct Claim(AtomicU32);
+pub struct Claim(AtomicU32);
 
 /// A waiter that was taken out of its list, and has to be woken: on drop, if not before.
 #[must_use]
@@ -156,7 +156,7 @@ impl<'a, S, T, const N: usize> Guard<'a, S, T, N> {
         loop {
             let waiter = self.guard.lists[list].first;
             // SAFETY: it is in the list, whose lock is held, so it is there; and so is its claim.
-            let served = unsafe { (*waiter.as_ref()?).claim.as_ref() }.is_some_and(Claim::is_won);
+            let served = unsafe { waiter.as_ref()?.claim.as_ref() }.is_some_and(Claim::is_won);
             if !served {
                 // SAFETY: as above; the value is the lock's holder's while the waiter is in the list, and the borrow keeps the guard.
                 return Some((&mut self.guard.state, unsafe { &mut *(*waiter).value.get() }));
@@ -224,14 +224,9 @@ impl<'a, S, T, const N: usize> Guard<'a, S, T, N> {
         self.wait_by(list, place, value, waits_for, left, || park::park(deadline))
     }
 
-    /// The same, but nothing ends the wait early.
-    pub(crate) fn wait_shielded(self, list: usize, place: Place, value: T, waits_for: WaitsFor) -> T {
-        let (_, value) = self.wait_by(list, place, value, waits_for, |_| {}, || park::park_shielded(None));
-        value
-    }
-
+    /// The same, with the caller's way to park: it calls one of [`park`]'s functions, once.
     #[inline]
-    fn wait_by(
+    pub(crate) fn wait_by(
         mut self,
         list: usize,
         place: Place,
@@ -335,6 +330,13 @@ impl<T> Served<'_, T> {
     pub(crate) fn value(&mut self) -> &mut T {
         // SAFETY: it was taken out of its list and has not been woken, so it is there, and its value is the waker's.
         unsafe { &mut *(*self.waiter).value.get() }
+    }
+
+    /// Who waits.
+    #[inline]
+    pub(crate) fn token(&self) -> Token {
+        // SAFETY: it is there until the wake-up.
+        unsafe { (*self.waiter).token }
     }
 
     /// Wakes the waiter. Better without the lock.

@@ -27,9 +27,9 @@ pub(crate) fn within<T: Send + 'static>(limit: Duration, test: impl FnOnce() -> 
             Ok(_) => unreachable!("a test that ends says so"),
         },
         Err(RecvTimeoutError::Timeout) => {
-            let threads = threads();
+            let (contexts, threads) = (fibra::inspect::contexts(), threads());
             panic!(
-                "hangs: not over after {limit:?}; its threads, and where in the kernel each waits:\n{threads}"
+                "hangs: not over after {limit:?}; who waits for what:\n{contexts}\n\nits threads, and where in the kernel each waits:\n{threads}"
             )
         }
     }

@@ -5,7 +5,6 @@
 
 use super::{Measure, in_words, with_workers};
 use crate::lab::results::Unit;
-use fibra::sync::Semaphore;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -123,14 +122,15 @@ fn on_all(count: u64, locks: usize) -> Result<f64, String> {
 fn coroutines(count: u64, locks: usize) -> Result<f64, String> {
     let changes = count / CONTEXTS;
     let table = table();
-    let mutexes: Arc<Vec<Semaphore>> = Arc::new((0..locks).map(|_| Semaphore::new(1)).collect());
+    let mutexes: Arc<Vec<fibra::sync::Mutex<()>>> =
+        Arc::new((0..locks).map(|_| fibra::sync::Mutex::new(())).collect());
     let began = Instant::now();
     let coroutines: Vec<_> = (0..CONTEXTS)
         .map(|of| {
             let (table, mutexes) = (Arc::clone(&table), Arc::clone(&mutexes));
             fibra::spawn(move || {
                 change(of, changes, &table, locks, |lock, change| {
-                    let _held = mutexes[lock].acquire();
+                    let _held = mutexes[lock].lock();
                     change();
                     Ok(())
                 })

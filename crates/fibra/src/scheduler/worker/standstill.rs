@@ -92,11 +92,7 @@ impl Worker {
             let name = header.name().map_or_else(|| "(no name)".into(), |name| format!("'{name}'"));
             let daemon = if header.is_daemon() { ", a daemon," } else { "" };
             let (kind, object) = self.waits_for(task);
-            let object = match kind {
-                WaitsFor::Join => format!(" of {object}"),
-                _ if object == 0 => String::new(),
-                _ => format!(" at {object:#x}"),
-            };
+            let object = kind.object(object).map_or_else(String::new, |object| format!(" {object}"));
             let _ = write!(text, "\n  {} {name}{daemon} waits for {kind:?}{object}", header.id);
         }
         text
