@@ -91,10 +91,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 impl ServeArgs {
     /// What they come to.
     pub(super) fn settings(&self, run: &Run) -> Result<ServeSettings, String> {
-        let models: Vec<String> = match self.models.is_empty() {
-            true => Model::ALL.iter().map(|model| model.name().to_owned()).collect(),
-            false => self.models.clone(),
-        };
+        let chosen =
+            |model: &&Model| self.models.is_empty() || self.models.iter().any(|name| name == model.name());
+        let models = Model::ALL.iter().filter(chosen).map(|model| model.name().to_owned());
         let mut levels = match (self.levels.is_empty(), run.quick) {
             (false, _) => self.levels.clone(),
             (true, true) => QUICK_LEVELS.to_vec(),
@@ -109,7 +108,7 @@ impl ServeArgs {
                 return Err(format!("the name '{}' is taken: give the server another", server.name));
             }
         }
-        let names: Vec<String> = models.into_iter().chain(foreign.keys().cloned()).collect();
+        let names: Vec<String> = models.chain(foreign.keys().cloned()).collect();
         let (server_cores, load_cores) = share(&cores(), self.server_cores.into());
         let seconds = self.seconds.unwrap_or(if run.quick { 0.6 } else { 2.0 });
         Ok(ServeSettings {

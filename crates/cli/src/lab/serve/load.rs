@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long a load may take beyond the time that it is asked for: to open its connections, and to give up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Threads of the load, at the most; it has one for each of its cores.
+const MOST_THREADS: usize = 8;
 /// Seconds that answers may take beyond the measured time.
 const LAST_ANSWERS: f64 = 2.0;
 
@@ -32,6 +34,8 @@ impl Load {
         command.args(["--protocol", &settings.protocol, "--connections", &key.level.to_string()]);
         command.args(["--duration", &settings.seconds.to_string()]);
         command.args(["--warm-up", &settings.warm_up_seconds.to_string()]);
+        let threads = settings.load_cores.len().clamp(1, MOST_THREADS);
+        command.args(["--threads", &threads.to_string()]);
         // Whoever is not answered in all that time has been refused service.
         let timeout = settings.warm_up_seconds + settings.seconds + LAST_ANSWERS;
         command.args(["--timeout", &timeout.to_string(), "--json", "-", "--quiet", "--mark"]);
