@@ -4,7 +4,7 @@
 //! held the level are compared.
 
 use super::report::words::{bytes, join, microseconds, nanoseconds, rate, ratio};
-use super::results::{Costs, Results, Way};
+use super::results::{Costs, Results, Serve, Way};
 use super::summary::Row;
 use crate::doctor::report::grouped;
 
@@ -34,6 +34,7 @@ pub(super) struct Advice {
 pub(super) fn advice(results: &Results, rows: &[Row]) -> Vec<Advice> {
     let rows: Vec<&Row> = rows.iter().filter(|row| row.way == Way::KeepAlive).collect();
     let mut said = Vec::new();
+    said.extend(results.serve.as_ref().and_then(trust));
     for (about, level) in loads(&rows) {
         said.extend(best(&about, level, &rows));
     }
@@ -44,6 +45,22 @@ pub(super) fn advice(results: &Results, rows: &[Row]) -> Vec<Advice> {
     said.extend(crossovers(&rows));
     said.extend(results.costs.as_ref().and_then(switches));
     said
+}
+
+/// What a run of few rounds is not good for.
+fn trust(serve: &Serve) -> Option<Advice> {
+    let settings = &serve.settings;
+    if settings.rounds >= 3 {
+        return None;
+    }
+    let rounds = if settings.rounds == 1 { "One round" } else { "Two rounds" };
+    Some(Advice {
+        about: "How far to trust this".to_owned(),
+        text: format!(
+            "{rounds} of {} s each show orders of magnitude. Neighbours in a ranking may well change places in the next run: for those measure with three rounds or more.",
+            settings.seconds
+        ),
+    })
 }
 
 /// Few connections, many, and as many as there are: the highest level of each that was measured.

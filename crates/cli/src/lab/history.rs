@@ -1,7 +1,7 @@
 //! Tables of 2014, and whether their shape holds today.
 //!
-//! Requests per second by connections at a time, from a talk at PyCon China 2014. Each request had a connection of its own, so today's figures beside them are
-//! those of [`Way::OneRequest`]. The machines are others; what can be compared is the shape.
+//! Requests per second by connections at a time, from a talk at PyCon China 2014. What a fork did there with one client, 384 a second, suggests that each request had a
+//! connection of its own: so today's figures beside them are those of [`Way::OneRequest`]. The machines are others; what can be compared is the shape.
 
 use super::report::words::{rate, ratio};
 use super::results::Way;

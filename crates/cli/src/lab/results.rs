@@ -94,11 +94,26 @@ pub(super) struct ServeSettings {
     pub(super) foreign: BTreeMap<String, String>,
     pub(super) levels: Vec<u32>,
     pub(super) rounds: usize,
-    /// Of load that counts, in each cell.
+    /// Of load that counts, in each cell; see [`ServeSettings::seconds_at`].
     pub(super) seconds: f64,
     pub(super) warm_up_seconds: f64,
     pub(super) server_cores: Vec<usize>,
     pub(super) load_cores: Vec<usize>,
+}
+
+/// Connections for which a second is time enough: each then has a few turns in it, at the rates that are usual on one core. Ten thousand get 4 s.
+const TURNS: f64 = 2_500.0;
+
+impl ServeSettings {
+    /// A cell's seconds at a level: as many as were asked for, and more where each connection would get few turns in them.
+    pub(super) fn seconds_at(&self, level: u32) -> f64 {
+        self.seconds.max(f64::from(level) / TURNS)
+    }
+
+    /// The same for the warm-up.
+    pub(super) fn warm_up_seconds_at(&self, level: u32) -> f64 {
+        self.warm_up_seconds * self.seconds_at(level) / self.seconds
+    }
 }
 
 /// One measurement: a server of its own, under one load.
@@ -182,9 +197,9 @@ pub(super) struct ServerUse {
     pub(super) processes: u64,
     pub(super) threads: u64,
     pub(super) descriptors: Option<u64>,
-    /// Under load, in bytes, without what the server had before the load: resident (shared pages by share), and page tables.
+    /// Under load, in bytes, without what the server had before the load: its own pages (not those of files), and page tables.
     pub(super) memory: f64,
-    /// The same, all of it.
+    /// All that is resident, pages of files by share, and page tables.
     pub(super) memory_total: f64,
 }
 

@@ -47,7 +47,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=20_000))]
     levels: Vec<u32>,
 
-    /// Seconds of load that count, in each cell [default: 2; 0.6 when quick]
+    /// Seconds of load that count, in each cell [default: 2; 0.8 when quick]; more at levels beyond 2,500 times as many
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     seconds: Option<f64>,
 
@@ -110,7 +110,7 @@ impl ServeArgs {
         }
         let names: Vec<String> = models.chain(foreign.keys().cloned()).collect();
         let (server_cores, load_cores) = share(&cores(), self.server_cores.into());
-        let seconds = self.seconds.unwrap_or(if run.quick { 0.6 } else { 2.0 });
+        let seconds = self.seconds.unwrap_or(if run.quick { 0.8 } else { 2.0 });
         Ok(ServeSettings {
             quick: run.quick,
             protocol: if self.protocol == Protocol::Http { "http" } else { "echo" }.to_owned(),

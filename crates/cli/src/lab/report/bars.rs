@@ -28,7 +28,7 @@ impl Rows {
     fn of<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Rows {
         let count = names.len();
         let beside = names.map(|name| name.chars().count()).max().unwrap_or(0) <= SHORT;
-        let (left, height, middle) = if beside { (124.0, 22.0, 11.0) } else { (12.0, 38.0, 26.0) };
+        let (left, height, middle) = if beside { (124.0, 22.0, 11.0) } else { (12.0, 42.0, 29.0) };
         Rows { count, left, height, middle }
     }
 
@@ -67,7 +67,7 @@ impl Rows {
         let (x, y, anchor) = if self.left > 100.0 {
             (self.left - 8.0, middle + 4.0, "end")
         } else {
-            (self.left - 8.0, middle - 10.0, "start")
+            (self.left - 8.0, middle - 13.0, "start")
         };
         let _ = write!(
             out,

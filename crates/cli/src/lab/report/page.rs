@@ -116,7 +116,7 @@ fn how(results: &Results) -> String {
             "<p>Each cell had a server of its own, a program that was started for it, and <code>fibra load</code> in a closed loop: each connection \
              waits for its answer before it asks again. {apart} Rounds take turns: a round measures every model at every level once. Figures are medians \
              of the rounds.</p>\n<p>Processor time is that of the server and all its processes, user and system, over {:.0}% of the time that counts. The kernel \
-             tells it in ticks of 10 ms. Memory is what is resident under load (shared pages by share) and its page tables, less what the server had before; \
+             tells it in ticks of 10 ms. Memory is the server's own under load (pages of files not counted) and its page tables, less what it had before; \
              of more than 32 processes some speak for all.</p>\n",
             75.0
         ));

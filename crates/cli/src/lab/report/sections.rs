@@ -106,13 +106,12 @@ fn leader(family: Family, rows: &[Row]) -> Option<&str> {
         kept(rows).filter(|row| Family::of(&row.model) == family && row.figures.is_some()).collect();
     let held = members.iter().filter(|row| row.is_held()).map(|row| row.level).max();
     let level = held.or_else(|| members.iter().map(|row| row.level).max())?;
-    let there = members.into_iter().filter(|row| row.level == level && row.is_held() == held.is_some());
-    there
-        .max_by(|one, other| {
-            let rate = |row: &Row| row.requests_per_second().unwrap_or(0.0);
-            rate(one).total_cmp(&rate(other))
-        })
-        .map(|row| row.model.as_str())
+    let rate = |row: &Row| row.requests_per_second().unwrap_or(0.0);
+    let there: Vec<&Row> =
+        members.into_iter().filter(|row| row.level == level && row.is_held() == held.is_some()).collect();
+    // Of those that are as good as equal, the first: it is the plain one of its kind.
+    let best = there.iter().map(|row| rate(row)).fold(0.0, f64::max);
+    there.into_iter().find(|row| rate(row) * 1.03 >= best).map(|row| row.model.as_str())
 }
 
 /// A chart for each family, with all others in grey, and the table of all.
@@ -245,7 +244,7 @@ fn cost_bar(row: &Row) -> Option<Bar> {
 
 pub(super) fn memory(serve: &Serve, rows: &[Row]) -> String {
     let mut out = String::from(
-        "<p>Resident memory and page tables under load, less what the server had before, for each connection. What the kernel keeps for sockets and for threads is not counted, \
+        "<p>The server's own memory (pages of files not counted) and page tables under load, less what it had before, for each connection. What the kernel keeps for sockets and for threads is not counted, \
          and is the same for all, the threads' kernel stacks aside (16 KiB each on x86-64).</p>\n<div class=\"pair\">",
     );
     let positive: Of = |row| memory_each(row).filter(|value| *value >= 1.0);
@@ -363,8 +362,8 @@ fn dot(figure: &Figure, write: fn(f64) -> String) -> Option<Dot> {
 
 pub(super) fn history(rows: &[Row]) -> String {
     let mut out = String::from(
-        "<p>Requests per second in tables of 2014 (a talk at PyCon China), each request on a connection of its own, and the same on this machine. Other machines, other \
-         protocols: what can be compared is the shape.</p>\n<ul class=\"claims\">",
+        "<p>Requests per second in tables of 2014 (a talk at PyCon China), and today on this machine, with a connection for each request: the rates of fork suggest that it was so \
+         then. Other machines, other protocols: what can be compared is the shape.</p>\n<ul class=\"claims\">",
     );
     for claim in history::claims(rows) {
         let verdict = match claim.holds {

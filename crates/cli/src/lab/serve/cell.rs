@@ -71,7 +71,8 @@ fn under_load(
         let began = Instant::now();
         // A server that ends meanwhile is noticed by the caller.
         if let Ok(first) = usage.sample() {
-            interrupt.sleep_until(began + Duration::from_secs_f64(settings.seconds * BETWEEN))?;
+            interrupt
+                .sleep_until(began + Duration::from_secs_f64(settings.seconds_at(key.level) * BETWEEN))?;
             watched =
                 usage.sample().and_then(|last| Ok(Watched { first, last, full: usage.footprint()? })).ok();
         }
@@ -108,7 +109,7 @@ impl Watched {
             processes: last.processes,
             threads: last.threads,
             descriptors: full.descriptors.map(|count| count.round() as u64),
-            memory: (full.memory - before.memory).max(0.0),
+            memory: (full.own - before.own).max(0.0),
             memory_total: full.memory,
         })
     }
@@ -149,13 +150,13 @@ mod tests {
         let watched = Watched {
             first: sample(now, 1.0, 2.0, Some(100)),
             last: sample(now + Duration::from_secs(2), 1.1, 2.3, Some(400)),
-            full: Footprint { memory: 9_000.0, descriptors: Some(12.0) },
+            full: Footprint { memory: 9_000.0, own: 8_000.0, descriptors: Some(12.0) },
         };
-        let before = Footprint { memory: 1_000.0, descriptors: Some(2.0) };
+        let before = Footprint { memory: 5_000.0, own: 1_000.0, descriptors: Some(2.0) };
         let used = watched.used(before, 1_000.0).unwrap();
         assert!((used.user_us - 50.0).abs() < 1e-6 && (used.system_us - 150.0).abs() < 1e-6, "{used:?}");
         assert!((used.cpu_share - 0.2).abs() < 1e-9 && (used.switches.unwrap() - 0.15).abs() < 1e-9);
-        assert_eq!((used.memory, used.memory_total, used.descriptors), (8_000.0, 9_000.0, Some(12)));
+        assert_eq!((used.memory, used.memory_total, used.descriptors), (7_000.0, 9_000.0, Some(12)));
         assert_eq!(watched.used(before, 0.0), None);
     }
 
@@ -165,9 +166,9 @@ mod tests {
         let watched = Watched {
             first: sample(now, 1.0, 1.0, Some(400)),
             last: sample(now + Duration::from_secs(1), 0.9, 1.1, Some(100)),
-            full: Footprint { memory: 0.0, descriptors: None },
+            full: Footprint { memory: 0.0, own: 0.0, descriptors: None },
         };
-        let used = watched.used(Footprint { memory: 50.0, descriptors: None }, 10.0).unwrap();
+        let used = watched.used(Footprint { memory: 50.0, own: 50.0, descriptors: None }, 10.0).unwrap();
         assert_eq!((used.user_us, used.switches, used.memory), (0.0, Some(0.0), 0.0));
     }
 }

@@ -32,19 +32,19 @@ impl Load {
         let mut command = program::on_cores(&settings.load_cores)?;
         command.arg(program::this()?).args(["--log", "off", "load", &address.to_string()]);
         command.args(["--protocol", &settings.protocol, "--connections", &key.level.to_string()]);
-        command.args(["--duration", &settings.seconds.to_string()]);
-        command.args(["--warm-up", &settings.warm_up_seconds.to_string()]);
+        let (seconds, warm_up) = (settings.seconds_at(key.level), settings.warm_up_seconds_at(key.level));
+        command.args(["--duration", &seconds.to_string(), "--warm-up", &warm_up.to_string()]);
         let threads = settings.load_cores.len().clamp(1, MOST_THREADS);
         command.args(["--threads", &threads.to_string()]);
         // Whoever is not answered in all that time has been refused service.
-        let timeout = settings.warm_up_seconds + settings.seconds + LAST_ANSWERS;
+        let timeout = warm_up + seconds + LAST_ANSWERS;
         command.args(["--timeout", &timeout.to_string(), "--json", "-", "--quiet", "--mark"]);
         if key.way == Way::OneRequest {
             command.arg("--no-keep-alive");
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut program = Program::start(command, "the load")?;
-        let time = Duration::from_secs_f64(settings.seconds + settings.warm_up_seconds);
+        let time = Duration::from_secs_f64(timeout);
         let (sends, report) = mpsc::channel();
         let (complains, log) = mpsc::channel();
         if let Some(mut out) = program.child.stdout.take() {

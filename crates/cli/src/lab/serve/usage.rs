@@ -43,6 +43,8 @@ pub(super) struct Sample {
 pub(super) struct Footprint {
     /// Resident, each page by the share of those who have it, and page tables; in bytes.
     pub(super) memory: f64,
+    /// What of that is the server's own: not from files, whose pages it may share with any program that comes and goes.
+    pub(super) own: f64,
     pub(super) descriptors: Option<f64>,
 }
 
@@ -85,6 +87,7 @@ impl Usage {
         let descriptors = |one: &Footprint| one.descriptors.unwrap_or(0.0);
         Ok(Footprint {
             memory: first.memory + scale * asked.iter().map(|one| one.memory).sum::<f64>(),
+            own: first.own + scale * asked.iter().map(|one| one.own).sum::<f64>(),
             descriptors: first
                 .descriptors
                 .map(|own| own + scale * asked.iter().map(descriptors).sum::<f64>()),
@@ -94,11 +97,13 @@ impl Usage {
     fn footprint_of(&self, process: u32) -> Known<Footprint> {
         let status = self.files.text(format!("/proc/{process}/status"))?;
         let shares = self.files.text(format!("/proc/{process}/smaps_rollup"));
-        let resident =
-            shares.and_then(|text| field_bytes(&text, "Pss")).or_else(|_| field_bytes(&status, "VmRSS"))?;
+        let by_share = |name: &str| field_bytes(shares.as_deref().map_err(Clone::clone)?, name);
+        let resident = by_share("Pss").or_else(|_| field_bytes(&status, "VmRSS"))?;
+        let own = by_share("Pss_Anon").and_then(|own| Ok(own + by_share("Pss_Shmem")?));
+        let own = own.or_else(|_| field_bytes(&status, "RssAnon"))?;
         let tables = field_bytes(&status, "VmPTE")?;
         let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).ok().map(|all| all.count() as f64);
-        Ok(Footprint { memory: (resident + tables) as f64, descriptors })
+        Ok(Footprint { memory: (resident + tables) as f64, own: (own + tables) as f64, descriptors })
     }
 
     /// The root first, then its descendants.
@@ -202,7 +207,9 @@ mod tests {
         let usage = Usage::of(std::process::id());
         let (sample, footprint) = (usage.sample().unwrap(), usage.footprint().unwrap());
         assert!(sample.threads >= 1 && sample.processes >= 1);
-        assert!(footprint.memory > 0.0 && footprint.descriptors.unwrap() >= 3.0);
+        assert!(
+            footprint.memory > footprint.own && footprint.own > 0.0 && footprint.descriptors.unwrap() >= 3.0
+        );
         assert!(Usage::of(u32::MAX).sample().is_err());
     }
 }
