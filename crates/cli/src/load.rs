@@ -67,7 +67,7 @@ const CLIENT_BOUND: f64 = 0.9;
 /// What the client itself used of its core is told, too. If it was always busy ("client-bound"), the server could have done more:
 /// use --threads on a machine with cores to spare, or compare servers by their processor time per request.
 ///
-/// SIGINT (^C) ends it early and tells what there is so far; a second one ends it at once. It fails if nothing was answered.
+/// SIGINT (^C) or SIGTERM ends it early and tells what there is so far. It fails if nothing was answered.
 ///
 /// Examples:{n}
 /// fibra load :8080                              / of a local server, 50 connections, 10 seconds{n}
@@ -367,11 +367,10 @@ fn put_on<C: Conversation>(
     })
 }
 
-/// SIGINT and SIGTERM end the run in good order, and the program if they come again.
+/// SIGINT and SIGTERM end the run in good order. Again and again, too: some programs pass a signal on that was sent to all (timeout, sudo), and the
+/// end is never far.
 fn watch_signals(stop: &Arc<AtomicBool>) -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag down, and puts it up.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(stop))?;
         signal_hook::flag::register(signal, Arc::clone(stop))?;
     }
     Ok(())
@@ -408,5 +407,39 @@ fn client(outcomes: &[Outcome]) -> report::Client {
         cpu_share: (busiest.min(1.0) * 1e4).round() / 1e4,
         client_bound: busiest > CLIENT_BOUND,
         threads: outcomes.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use processor_time::ProcessorTime;
+
+    /// A thread that computed for so many of 10 seconds.
+    fn outcome(seconds: f64) -> Outcome {
+        let computed = ProcessorTime { user: seconds / 4.0, system: seconds * 0.75 };
+        let measured = Measured { time: 10_000_000_000, computed, watched: 10_000_000_000 };
+        Outcome { tally: Tally::new(), measured }
+    }
+
+    #[test]
+    fn a_thread_that_is_always_busy_makes_the_result_client_bound() {
+        let light = client(&[outcome(2.0), outcome(8.0)]);
+        assert_eq!((light.client_bound, light.cpu_share, light.threads), (false, 0.8, 2));
+        assert_eq!((light.user_seconds, light.system_seconds), (2.5, 7.5));
+        let bound = client(&[outcome(2.0), outcome(9.8)]);
+        assert_eq!((bound.client_bound, bound.cpu_share), (true, 0.98));
+        let never = Outcome { tally: Tally::new(), measured: Measured::default() };
+        assert_eq!(client(&[never]).cpu_share, 0.0);
+    }
+
+    #[test]
+    fn a_field_has_a_name_and_one_line() {
+        for field in ["Accept: text/html", "X-Empty:", "a:b"] {
+            assert!(is_field(field), "{field}");
+        }
+        for field in ["", ":", ": b", "a b: c", "a", "a: b\nc: d"] {
+            assert!(!is_field(field), "{field}");
+        }
     }
 }

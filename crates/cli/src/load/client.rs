@@ -29,6 +29,7 @@ use slot::{Slot, State};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
@@ -43,7 +44,8 @@ const MILLISECOND: u64 = 1_000_000;
 const TICK: u64 = 100 * MILLISECOND;
 /// The longest rest of a connection that cannot be made, in doublings of a millisecond.
 const LONGEST_REST: u32 = 7;
-/// Shorter waits are made by `ppoll(2)`, which counts in nanoseconds; rustix's `epoll::wait` counts in milliseconds.
+/// Shorter waits for the next request that is due are made by `ppoll(2)`, which counts in nanoseconds; rustix's `epoll::wait` counts in
+/// milliseconds.
 const PRECISE_BELOW: u64 = 10 * MILLISECOND;
 
 /// What came of a thread's part.
@@ -52,6 +54,7 @@ pub(super) struct Outcome {
     pub(super) measured: Measured,
 }
 
+/// A thread's part of the load.
 pub(super) struct Client<'a, C> {
     plan: &'a Plan,
     shared: &'a Shared,
@@ -143,6 +146,10 @@ impl<'a, C: Conversation> Client<'a, C> {
     ///
     /// When the wait for events fails, which leaves nothing to go on with.
     pub(super) fn run(mut self) -> io::Result<Outcome> {
+        if self.plan.rate.is_some() {
+            // Sleeps end up to 50 µs late otherwise, which would count as the server's (PR_SET_TIMERSLACK in prctl(2)).
+            let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        }
         loop {
             let now = self.shared.now();
             if self.shared.stopped() {
@@ -299,15 +306,15 @@ impl<'a, C: Conversation> Client<'a, C> {
         if let Some(Reverse((ends, _))) = self.resting.peek() {
             until = until.min(*ends);
         }
-        if let (Some(pace), false) = (&self.pace, self.idle.is_empty()) {
-            until = until.min(pace.next_at().unwrap_or(u64::MAX));
-        }
+        let due = self.pace.as_ref().filter(|_| !self.idle.is_empty()).and_then(Pace::next_at);
+        let precisely = due.is_some_and(|due| due <= until);
+        until = until.min(due.unwrap_or(u64::MAX));
         if !self.free.is_empty() || !self.unread.is_empty() {
             until = now;
         }
 
         let mut timeout = until.saturating_sub(now);
-        if timeout > 0 && timeout < PRECISE_BELOW {
+        if precisely && timeout > 0 && timeout < PRECISE_BELOW {
             let mut set = [PollFd::new(&self.epoll, PollFlags::IN)];
             match rustix::event::poll(&mut set, Some(&timespec(timeout))) {
                 Ok(_) | Err(Errno::INTR) => timeout = 0,
