@@ -37,6 +37,10 @@ pub(crate) struct Serve {
     #[arg(long, value_enum, default_value_t = AcceptName::Exclusive)]
     accept: AcceptName,
 
+    /// For fault runs: a request for this target panics in the handler
+    #[arg(long, value_name = "TARGET", hide = true)]
+    crash_at: Option<String>,
+
     /// The directory whose files are served; without it there is only a hello page at /
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -132,13 +136,17 @@ impl Serve {
                 .map_err(|error| format!("cannot serve '{}': {error}", root.display()))?
                 .with_listing(self.listing),
         };
+        let mut service = Service::new(site, self.limits());
+        if let Some(target) = &self.crash_at {
+            service = service.with_crash_at(target.as_str());
+        }
         raise_descriptor_limit();
         let options = Options {
             protocol,
             address,
             workers: self.workers.map(usize::from),
             accept,
-            service: Arc::new(Service::new(site, self.limits())),
+            service: Arc::new(service),
         };
         let summary = fibra_serve::serve(self.model, options, |started| self.announce(started))
             .map_err(|error| hint(error, address))?;

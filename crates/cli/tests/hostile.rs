@@ -3,40 +3,11 @@
 mod server;
 
 use rustix::process::Signal;
-use server::{PATIENCE, Server, answer, get, is_closed, program};
+use server::{PATIENCE, Random, Server, answer, get, is_closed, misbehave, program, reset, seed};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// A seed for this run, printed by whoever fails.
-fn seed() -> u64 {
-    match std::env::var("FIBRA_SEED") {
-        Ok(seed) => seed.parse().expect("FIBRA_SEED is a number"),
-        Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1,
-    }
-}
-
-/// xorshift64*, Vigna 2014.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
-
-/// Closes with a reset, as the kernel of a killed process with unread input does.
-fn reset(stream: TcpStream) {
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-}
 
 #[test]
 fn a_slow_head_is_told_and_closed() {
@@ -230,53 +201,5 @@ fn clients_that_vanish_and_talk_nonsense_leak_nothing() {
         drop(client);
         let log = server.stop();
         assert!(!log.contains("panicked"), "{log}");
-    }
-}
-
-/// One connection of a client that means no good.
-fn misbehave(server: &Server, random: &mut Random) {
-    let mut stream = server.connect();
-    match random.below(6) {
-        // Never says a word, and closes.
-        0 => {}
-        // Random bytes.
-        1 => {
-            let bytes: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
-            let _ = stream.write_all(&bytes);
-            let _ = stream.shutdown(Shutdown::Write);
-            let _ = stream.read_to_end(&mut Vec::new());
-        }
-        // Half a request, then a reset.
-        2 => {
-            let request = b"GET / HTTP/1.1\r\nHost: test\r\nAccept: */*\r\n\r\n";
-            let _ = stream.write_all(&request[..random.below(request.len() as u64) as usize]);
-            reset(stream);
-        }
-        // A request whose answer is never read, then a reset.
-        3 => {
-            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-            reset(stream);
-        }
-        // Half-open: no more to say, but an answer is expected.
-        4 => {
-            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-            let _ = stream.shutdown(Shutdown::Write);
-            let mut answered = Vec::new();
-            stream.read_to_end(&mut answered).expect("an answer and the end");
-            assert!(!answered.is_empty());
-        }
-        // A mutated request.
-        _ => {
-            let mut request =
-                b"GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n"
-                    .to_vec();
-            for _ in 0..=random.below(4) {
-                let at = random.below(request.len() as u64) as usize;
-                request[at] = random.next() as u8;
-            }
-            let _ = stream.write_all(&request);
-            let _ = stream.shutdown(Shutdown::Write);
-            let _ = stream.read_to_end(&mut Vec::new());
-        }
     }
 }

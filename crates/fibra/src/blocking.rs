@@ -160,6 +160,7 @@ where
         return f();
     }
     // Once begun it is waited for; so this is the moment.
+    cancel::forbid(WaitsFor::Blocking);
     cancel::checkpoint();
     run_elsewhere(f, |borrowed| POOL.submit(Call::Borrowed(borrowed)).is_ok())
 }
@@ -174,6 +175,7 @@ where
     if Worker::here().and_then(Worker::current).is_none() {
         return f();
     }
+    cancel::forbid(WaitsFor::Blocking);
     run_elsewhere(f, |borrowed| {
         let call = Call::Borrowed(borrowed.clone());
         let apart = thread::Builder::new().name("fibra-waiting".into()).spawn(move || call.make());

@@ -22,6 +22,7 @@ where
         return call.call();
     };
     // Once begun it is waited for; so this is the moment.
+    cancel::forbid(WaitsFor::File);
     cancel::checkpoint();
     let flight = Flight::new(token);
     loop {

@@ -100,6 +100,7 @@ pub mod cancel;
 mod context;
 pub mod event_loop;
 pub mod fs;
+pub mod group;
 pub mod inspect;
 pub mod net;
 mod outcome;
@@ -117,6 +118,9 @@ pub mod time;
 pub use blocking::spawn_blocking;
 pub use cancel::{Cancelled, Elapsed, Enrolled, Stop, deadline, move_on_after, shield, timeout};
 pub use context::{Context, current, park, park_timeout, yield_now};
+pub use group::{
+    Group, Pool, ResourcePool, as_completed, first_of, first_of_timeout, join_all, join_all_timeout,
+};
 pub use scheduler::run_queue::Schedule;
 pub use scheduler::runtime::{Runtime, RuntimeBuilder, current_runtime, run};
 pub use scheduler::settings::DriverKind;

@@ -46,6 +46,8 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
+    // Its children are waited for whatever happens.
+    cancel::forbid(WaitsFor::Scope);
     let scope = Scope { state: Arc::default(), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     if result.as_ref().is_err_and(|payload| payload.is::<Cancelled>() || scope.state.lock().strict) {
@@ -60,7 +62,7 @@ where
             // already.) A child that somebody cancelled by its handle is that somebody's business.
             let ending = || Worker::here().is_some_and(|worker| worker.core.phase() == Phase::Killing);
             if failed.cancelled > 0 && !thread::panicking() && (cancel::is_requested() || ending()) {
-                cancel::unwind();
+                cancel::unwind_now();
             }
             value
         }
@@ -74,6 +76,7 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
+    cancel::forbid(WaitsFor::Join);
     let state: Arc<ScopeState> = Arc::default();
     // SAFETY: `wait_shielded` returns when the coroutine has ended, and its result is taken here; so what it borrows outlives it.
     let started = unsafe { Builder::new().daemon(false).task(core, Some(&state), f) };

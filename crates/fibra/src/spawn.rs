@@ -180,6 +180,26 @@ impl Builder {
         self.spawn_in(&*current_core()?, f)
     }
 
+    /// Starts the coroutine once `prepare` has seen its handle: who keeps a list of it has it there before it runs, and it can be cancelled before.
+    ///
+    /// `prepare` must not panic.
+    pub(crate) fn spawn_prepared<F, T>(
+        self,
+        f: F,
+        prepare: impl FnOnce(&JoinHandle<T>),
+    ) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let core = current_core()?;
+        // SAFETY: `F` and `T` are `'static` and may cross threads.
+        let (task, handle) = unsafe { self.task(&core, None, f) }?;
+        prepare(&handle);
+        core.place(task);
+        Ok(handle)
+    }
+
     pub(crate) fn spawn_in<F, T>(self, core: &Core, f: F) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -278,6 +298,15 @@ pub(crate) fn here() -> &'static Worker {
         .expect("this needs a coroutine: call it inside fibra::run or fibra::spawn")
 }
 
+/// See [`JoinHandle::cancel`].
+pub(crate) fn cancel_task(task: &TaskRef) {
+    // SAFETY: `task` is a reference.
+    unsafe { park::signal(task.ptr(), Signal::Kill) };
+    if let Some(worker) = task.header().delayed_on() {
+        worker.start_cancelled();
+    }
+}
+
 /// The result of a coroutine, a [thread](crate::thread) or a [job](crate::spawn_blocking) that may still be running.
 ///
 /// Dropping the handle detaches the coroutine: it runs on, and its result is dropped. A handle does not keep the coroutine's stack.
@@ -360,11 +389,7 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn cancel(&self) {
-        // SAFETY: the handle holds a reference.
-        unsafe { park::signal(self.task.ptr(), Signal::Kill) };
-        if let Some(worker) = self.task.header().delayed_on() {
-            worker.start_cancelled();
-        }
+        cancel_task(&self.task);
     }
 
     /// The task, for those who watch it.
@@ -394,9 +419,13 @@ impl<T> JoinHandle<T> {
 
     fn wait(&self, deadline: Option<Instant>) -> Reason {
         let join = &self.task.header().join;
+        if join.is_done() {
+            // The caller may be this very context, at its end: a done callback.
+            return Reason::Woken;
+        }
         let token = park::token();
         assert!(token != self.task.ptr().token(), "a context cannot join itself");
-        if join.is_done() || !join.wait(token) {
+        if !join.wait(token) {
             return Reason::Woken;
         }
         park::waits_for(WaitsFor::Join, self.id() as usize);

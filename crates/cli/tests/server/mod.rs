@@ -4,7 +4,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,6 +33,17 @@ impl Server {
         let mut command = program();
         command.arg("serve").arg("127.0.0.1:0").args(arguments);
         Server::start_with(command)
+    }
+
+    /// The same under a model. None, with a line about it, if this machine has no io_uring and the model needs it.
+    pub(crate) fn of_model(model: &str, arguments: &[&str]) -> Option<Server> {
+        if model.ends_with("uring") && !has_io_uring() {
+            println!("not tested: there is no io_uring here");
+            return None;
+        }
+        let mut all = vec!["--model", model];
+        all.extend(arguments);
+        Some(Server::start(&all))
     }
 
     pub(crate) fn start_with(command: Command) -> Server {
@@ -97,6 +108,18 @@ impl Server {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the server lives").count()
     }
 
+    /// How often its threads went to sleep so far.
+    pub(crate) fn sleeps(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the server lives");
+        let of_task = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok())
+        };
+        tasks.filter_map(|task| of_task(task.ok()?)).sum()
+    }
+
     /// How long it has computed so far, to a hundredth of a second.
     pub(crate) fn computed(&self) -> Duration {
         let stat =
@@ -144,6 +167,11 @@ impl Drop for Server {
     }
 }
 
+/// Whether this machine has io_uring.
+pub(crate) fn has_io_uring() -> bool {
+    fibra_driver::Driver::uring(&fibra_driver::uring::RingSettings::default()).is_ok()
+}
+
 /// Sends a GET and reads the whole answer: status and body.
 pub(crate) fn get(stream: &mut TcpStream, path: &str) -> io::Result<(u16, Vec<u8>)> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")?;
@@ -179,4 +207,81 @@ pub(crate) fn answer(stream: &mut TcpStream) -> io::Result<(u16, Vec<u8>)> {
 /// Whether the other end has closed.
 pub(crate) fn is_closed(stream: &mut TcpStream) -> bool {
     matches!(stream.read(&mut [0]), Ok(0) | Err(_))
+}
+
+/// A seed for this run, printed by whoever fails.
+pub(crate) fn seed() -> u64 {
+    match std::env::var("FIBRA_SEED") {
+        Ok(seed) => seed.parse().expect("FIBRA_SEED is a number"),
+        Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1,
+    }
+}
+
+/// xorshift64*, Vigna 2014.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// Closes with a reset, as the kernel of a killed process with unread input does.
+pub(crate) fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+}
+
+/// One connection of a client that means no good.
+pub(crate) fn misbehave(server: &Server, random: &mut Random) {
+    let mut stream = server.connect();
+    match random.below(6) {
+        // Never says a word, and closes.
+        0 => {}
+        // Random bytes.
+        1 => {
+            let bytes: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+        // Half a request, then a reset.
+        2 => {
+            let request = b"GET / HTTP/1.1\r\nHost: test\r\nAccept: */*\r\n\r\n";
+            let _ = stream.write_all(&request[..random.below(request.len() as u64) as usize]);
+            reset(stream);
+        }
+        // A request whose answer is never read, then a reset.
+        3 => {
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            reset(stream);
+        }
+        // Half-open: no more to say, but an answer is expected.
+        4 => {
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            let _ = stream.shutdown(Shutdown::Write);
+            let mut answered = Vec::new();
+            stream.read_to_end(&mut answered).expect("an answer and the end");
+            assert!(!answered.is_empty());
+        }
+        // A mutated request.
+        _ => {
+            let mut request =
+                b"GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n"
+                    .to_vec();
+            for _ in 0..=random.below(4) {
+                let at = random.below(request.len() as u64) as usize;
+                request[at] = random.next() as u8;
+            }
+            let _ = stream.write_all(&request);
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    }
 }

@@ -60,7 +60,7 @@ unsafe impl Operation for Poll {
     }
 
     fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<()>> {
-        if !self.ready && !(self.asks && self.ask(fd)?) {
+        if !(self.ready || self.asks && self.ask(fd)?) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Attempt { value: (), drained: false })

@@ -6,6 +6,7 @@
 //! | [`timeout`] | [`timeout`](timeout()), [`deadline`], [`move_on_after`]: regions with a time limit |
 //! | [`stop`] | [`Stop`]: one request for many contexts |
 //! | [`shield`] | [`shield`](shield()): a region that nothing ends |
+//! | [`callback`] | a region in which there is to be no wait |
 //!
 //! A request is delivered where a context parks. There the primitive first cleans up (a result that has come in
 //! that moment is returned instead, and the request stays), and then [`unwind`] unwinds the stack with [`Cancelled`] as the
@@ -19,6 +20,7 @@
 //! **Never while the stack is already unwinding**, since a second unwind out of a destructor would abort the process. Destructors may wait: for locks and joins as
 //! long as it takes, with a warning in the log after [`PATIENCE`]; for sockets for at most [`UNWINDING_IO`], and then they fail with `TimedOut`.
 
+mod callback;
 mod region;
 mod shield;
 mod stop;
@@ -30,7 +32,8 @@ compile_error!(
      remove that line from the profile in Cargo.toml"
 );
 
-pub(crate) use region::{Region, Requests, is_asked, requests};
+pub(crate) use callback::{forbid, without_waiting};
+pub(crate) use region::{Region, Requests, is_asked, is_in_callback, requests};
 pub use shield::shield;
 pub use stop::{Enrolled, Stop};
 pub use timeout::{Elapsed, deadline, move_on_after, timeout};
@@ -61,9 +64,19 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// Unwinds the running context with [`Cancelled`]. Only where it does not unwind already, as after `park` has answered `Cancelled`.
+/// After `park` has answered `Cancelled`: unwinds the running context. In a callback, which must not wait, with a panic that says so.
 #[cold]
 pub(crate) fn unwind() -> ! {
+    if is_in_callback() {
+        // SAFETY: the running context is alive.
+        callback::complain(park::with_current(|task| unsafe { task.header() }.waiting.get().0));
+    }
+    unwind_now()
+}
+
+/// Unwinds the running context with [`Cancelled`]. Only where it does not unwind already.
+#[cold]
+pub(crate) fn unwind_now() -> ! {
     // SAFETY: the running context is alive.
     park::with_current(|task| unsafe { task.header() }.unwinding.set(true));
     resume_unwind(Box::new(Cancelled(())))
@@ -129,7 +142,7 @@ pub fn is_requested() -> bool {
 /// ```
 pub fn checkpoint() {
     if is_requested() && !std::thread::panicking() {
-        unwind();
+        unwind_now();
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Bound {
     Deadline(Instant),
     /// Nothing: neither this region nor one further out.
     Shield,
+    /// There is to be no wait: a callback runs here, on the loop that would stand still.
+    Callback,
 }
 
 /// A region, as the list has it.
@@ -113,6 +115,7 @@ pub(crate) unsafe fn requests(task: TaskPtr) -> Requests {
                 requests.limit = Some(requests.limit.map_or(*instant, |limit| limit.min(*instant)));
             }
             Bound::Shield => requests.shielded = true,
+            Bound::Callback => {}
         }
     }
     requests
@@ -128,6 +131,22 @@ pub(crate) unsafe fn is_asked(task: TaskPtr) -> bool {
         // SAFETY: it is borrowed for as long as the region is in the list; see `Bound`.
         Bound::Stop(stop) => unsafe { &**stop }.is_triggered(),
         Bound::Deadline(instant) => crate::time::now() >= *instant,
-        Bound::Shield => false,
+        Bound::Shield | Bound::Callback => false,
+    })
+}
+
+/// Whether the code that runs is in a callback, be it behind a shield, and must not wait. Destructors may, in an unwind.
+pub(crate) fn is_in_callback() -> bool {
+    park::with_current(|task| {
+        // SAFETY: the running context is alive, and its list belongs to this thread.
+        let mut next = unsafe { task.header() }.region.get();
+        // SAFETY: as in `Leave::drop`.
+        while let Some(region) = unsafe { next.as_ref() } {
+            if matches!(region.bound, Bound::Callback) {
+                return !std::thread::panicking();
+            }
+            next = region.outer.get();
+        }
+        false
     })
 }

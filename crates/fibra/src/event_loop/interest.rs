@@ -87,6 +87,8 @@ pub struct Event<S> {
     pub readable: bool,
     /// A write will not block.
     pub writable: bool,
+    /// Its [timeout](super::EventLoop::set_timeout) is over.
+    pub timed_out: bool,
 }
 
 impl<S> fmt::Debug for Event<S> {
@@ -95,6 +97,7 @@ impl<S> fmt::Debug for Event<S> {
             .field("key", &self.key)
             .field("readable", &self.readable)
             .field("writable", &self.writable)
+            .field("timed_out", &self.timed_out)
             .finish()
     }
 }

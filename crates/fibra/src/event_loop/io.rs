@@ -16,12 +16,14 @@ use super::poller::{Poller, Wait};
 use super::slots::Id;
 use super::watcher::Kind;
 use super::{Event, EventLoop, Key};
+use crate::time::timer_wheel::TimerKey;
 use fibra_driver::Direction;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
 
@@ -37,16 +39,20 @@ pub(super) struct Io<D> {
     ready: Ready,
     /// Whether it is queued to be called.
     queued: bool,
+    /// When it is called though nothing has come, and whether that has been.
+    pub(super) timer: Option<TimerKey>,
+    timed_out: bool,
     /// Whether events may have passed that nobody was told of: it is asked whether it is ready, once, though it is edge-triggered.
     missed: bool,
+    /// Whether it is in the list of those that may have to be armed, which has each once.
+    listed: bool,
 }
 
 impl<D> Io<D> {
-    pub(super) fn leave(&mut self, poller: &mut Poller) {
-        if let Some(watched) = &self.watched {
-            poller.leave(&self.wait, watched.fd());
-        }
-        // Else it is being called, and whoever calls it makes up for this.
+    /// The driver forgets it: see [`Poller::leave`].
+    pub(super) fn leave(&mut self, poller: &mut Poller) -> bool {
+        // Without it is being called, and whoever calls it makes up for this.
+        self.watched.as_ref().is_some_and(|watched| poller.leave(&self.wait, watched.fd()))
     }
 
     /// The directions that should be with the driver and are not.
@@ -59,7 +65,7 @@ impl<D> Io<D> {
 
 /// A source and its callback, whatever their types are.
 trait Watch<D> {
-    fn call(&mut self, events: &mut EventLoop<D>, id: Id, ready: Ready);
+    fn call(&mut self, events: &mut EventLoop<D>, event: Event<()>);
     fn fd(&self) -> BorrowedFd<'_>;
     fn source(&mut self) -> &mut dyn Any;
     fn into_source(self: Box<Self>) -> Box<dyn Any>;
@@ -75,9 +81,13 @@ where
     S: AsFd + 'static,
     F: FnMut(&mut S, &mut EventLoop<D>, Event<S>),
 {
-    fn call(&mut self, events: &mut EventLoop<D>, id: Id, ready: Ready) {
-        let Ready { readable, writable } = ready;
-        (self.callback)(&mut self.source, events, Event { key: Key::new(id), readable, writable });
+    fn call(&mut self, events: &mut EventLoop<D>, event: Event<()>) {
+        let Event { key, readable, writable, timed_out } = event;
+        (self.callback)(
+            &mut self.source,
+            events,
+            Event { key: Key::new(key.id), readable, writable, timed_out },
+        );
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -109,26 +119,59 @@ impl<D> EventLoop<D> {
         S: AsFd + 'static,
         F: FnMut(&mut S, &mut EventLoop<D>, Event<S>) + 'static,
     {
-        let wait = Wait::new(self.watchers.next_id());
-        let watched = Watched { source, callback };
-        // The driver has not seen it yet, so it tells of what is there.
+        let key = self.enter(source, callback);
+        let result = self.arm_new(key.id, interest);
+        if result.is_err() {
+            self.remove(key.id);
+        }
+        result.map(|()| key)
+    }
+
+    /// Makes a place for a source that is not waited for yet.
+    #[track_caller]
+    pub(super) fn enter<S, F>(&mut self, source: S, callback: F) -> Key<S>
+    where
+        S: AsFd + 'static,
+        F: FnMut(&mut S, &mut EventLoop<D>, Event<S>) + 'static,
+    {
+        let wait = Wait::new(self.registry.watchers.next_id());
+        Key::new(self.insert(Kind::Io(Io {
+            watched: Some(Box::new(Watched { source, callback })),
+            wait,
+            interest: Interest::NONE,
+            ready: Ready::default(),
+            queued: false,
+            timer: None,
+            timed_out: false,
+            missed: false,
+            listed: false,
+        })))
+    }
+
+    /// The driver has not seen the descriptor yet, so it will tell of what is there.
+    fn arm_new(&mut self, id: Id, interest: Interest) -> io::Result<()> {
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return Ok(()) };
+        io.interest = interest;
         let mut ready = Ready::default();
-        for direction in BOTH.into_iter().filter(|&direction| interest.has(direction)) {
-            match self.poller.arm(&wait, watched.source.as_fd(), direction) {
-                Ok(false) => {}
-                Ok(true) => ready.add(direction),
-                Err(error) => {
-                    self.poller.leave(&wait, watched.source.as_fd());
-                    return Err(error);
-                }
+        for direction in io.unarmed() {
+            let Some(watched) = &io.watched else { continue };
+            if self.registry.poller.arm(&io.wait, watched.fd(), direction)? {
+                ready.add(direction);
             }
         }
-        let watched: Option<Box<dyn Watch<D>>> = Some(Box::new(watched));
-        let (queued, missed) = (false, false);
-        let id =
-            self.insert(Kind::Io(Io { watched, wait, interest, ready: Ready::default(), queued, missed }));
         self.note_all(id, ready);
-        Ok(Key::new(id))
+        Ok(())
+    }
+
+    /// What a machine waits for.
+    pub(super) fn watch_for<S>(&mut self, key: Key<S>, interest: Interest, timeout: Option<Duration>) {
+        if let Some(io) = io_mut(&mut self.registry.watchers, key.id) {
+            // After its call it is looked at in any case.
+            (io.missed, io.interest) = (io.missed || io.interest != interest, interest);
+            if timeout.is_some() || io.timer.is_some() {
+                self.set_timeout(key, timeout);
+            }
+        }
     }
 
     /// Changes what is waited for. From within its callback too.
@@ -136,13 +179,28 @@ impl<D> EventLoop<D> {
     /// # Errors
     /// [`NotFound`](io::ErrorKind::NotFound) when it is not registered any more.
     pub fn modify<S>(&mut self, key: Key<S>, interest: Interest) -> io::Result<()> {
-        let Some(io) = io_mut(&mut self.watchers, key.id) else {
+        let Some(io) = io_mut(&mut self.registry.watchers, key.id) else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the descriptor is not registered"));
         };
         io.interest = interest;
         io.missed = true;
-        self.unarmed.push(key.id);
+        self.list(key.id);
         Ok(())
+    }
+
+    /// Has the callback called when `timeout` has passed, whatever has come meanwhile, once: then [`timed_out`](Event::timed_out) is set. In place of the timeout that was
+    /// set before; `None` for none. False when the watcher is not registered any more.
+    ///
+    /// Putting it off at each sign of life makes it an idle timeout; leaving it alone, a deadline.
+    pub fn set_timeout<S>(&mut self, key: Key<S>, timeout: Option<Duration>) -> bool {
+        let Some(io) = io_mut(&mut self.registry.watchers, key.id) else { return false };
+        if let Some(timer) = io.timer.take() {
+            self.timers.cancel(timer);
+        }
+        io.timed_out = false;
+        let deadline = timeout.and_then(crate::time::deadline);
+        io.timer = deadline.map(|deadline| self.timers.insert(deadline, key.id));
+        true
     }
 
     /// Ends the watching and gives the source back. Its callback is not called any more, whatever has come meanwhile.
@@ -155,12 +213,12 @@ impl<D> EventLoop<D> {
 
     /// Whether it is registered.
     pub fn is_registered<S>(&self, key: Key<S>) -> bool {
-        self.watchers.get(key.id).is_some()
+        self.registry.watchers.get(key.id).is_some()
     }
 
     /// What is watched for; none when it is not registered any more.
     pub fn interest<S>(&self, key: Key<S>) -> Option<Interest> {
-        match &self.watchers.get(key.id)?.kind {
+        match &self.registry.watchers.get(key.id)?.kind {
             Kind::Io(io) => Some(io.interest),
             _ => None,
         }
@@ -168,40 +226,68 @@ impl<D> EventLoop<D> {
 
     /// The source of another watcher. None when it is not registered any more, or its own callback is being called (which has it).
     pub fn source<S: 'static>(&mut self, key: Key<S>) -> Option<&mut S> {
-        io_mut(&mut self.watchers, key.id)?.watched.as_mut()?.source().downcast_mut()
+        io_mut(&mut self.registry.watchers, key.id)?.watched.as_mut()?.source().downcast_mut()
     }
 
     /// The driver says that a direction is ready.
     pub(super) fn note_ready(&mut self, id: Id, direction: Direction) {
-        let Some(io) = io_mut(&mut self.watchers, id) else { return };
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
         io.ready.add(direction);
+        self.queue(id);
+    }
+
+    /// The time of its timeout has come.
+    pub(super) fn note_timeout(&mut self, id: Id) {
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
+        (io.timer, io.timed_out) = (None, true);
+        self.queue(id);
+    }
+
+    fn queue(&mut self, id: Id) {
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
         if !io.queued {
             io.queued = true;
             self.ready.push_back(id);
         }
     }
 
+    /// Before the loop waits it is looked at.
+    fn list(&mut self, id: Id) {
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
+        if !io.listed {
+            io.listed = true;
+            self.unarmed.push(id);
+        }
+    }
+
     pub(super) fn call_io(&mut self, id: Id) {
         let Some(at) = self.place_of(id) else { return };
-        let Some(io) = io_mut(&mut self.watchers, id) else { return };
+        let Some(io) = io_mut(&mut self.registry.watchers, id) else { return };
         io.queued = false;
         let ready = std::mem::take(&mut io.ready).of(io.interest);
-        if ready.is_none() {
+        let timed_out = std::mem::take(&mut io.timed_out);
+        if ready.is_none() && !timed_out {
             // It is not waited for any more; what is, may not be armed.
-            self.unarmed.push(id);
+            self.list(id);
             return;
         }
         let Some(mut watched) = io.watched.take() else { return };
         let wait = Rc::clone(&io.wait);
-        if !self.guard(at, |events| watched.call(events, id, ready)) {
+        let Ready { readable, writable } = ready;
+        let event = Event { key: Key::new(id), readable, writable, timed_out };
+        if !self.guard(at, |events| watched.call(events, event)) {
             self.remove(id);
         }
-        match io_mut(&mut self.watchers, id) {
+        match io_mut(&mut self.registry.watchers, id) {
             Some(io) => {
                 io.watched = Some(watched);
-                self.unarmed.push(id);
+                self.list(id);
             }
-            None => self.poller.leave(&wait, watched.fd()),
+            None => {
+                if self.registry.poller.leave(&wait, watched.fd()) {
+                    self.registry.poller.settle();
+                }
+            }
         }
     }
 
@@ -210,22 +296,24 @@ impl<D> EventLoop<D> {
         let mut unarmed = std::mem::take(&mut self.unarmed);
         let mut chunks = unarmed.chunks(CHUNK);
         let result = chunks.try_for_each(|ids| self.arm_some(ids));
-        unarmed.clear();
+        if result.is_ok() {
+            unarmed.clear();
+        }
         self.unarmed = unarmed;
         result
     }
 
     fn arm_some(&mut self, ids: &[Id]) -> io::Result<()> {
-        if self.poller.is_told_of_events() {
+        if self.registry.poller.is_told_of_events() {
             self.ask(ids)?;
         }
         for &id in ids {
-            let Some(io) = io_mut(&mut self.watchers, id) else { continue };
-            io.missed = false;
+            let Some(io) = io_mut(&mut self.registry.watchers, id) else { continue };
+            (io.listed, io.missed) = (false, false);
             let mut ready = Ready::default();
             for direction in io.unarmed() {
                 let Some(watched) = &io.watched else { continue };
-                match self.poller.arm(&io.wait, watched.fd(), direction) {
+                match self.registry.poller.arm(&io.wait, watched.fd(), direction) {
                     Ok(false) => {}
                     // The callback meets the error at its next call.
                     Ok(true) | Err(_) => ready.add(direction),
@@ -241,7 +329,9 @@ impl<D> EventLoop<D> {
         let mut asked = Vec::with_capacity(ids.len());
         let mut set = Vec::with_capacity(ids.len());
         for &id in ids {
-            let Some(Kind::Io(io)) = self.watchers.get(id).map(|watcher| &watcher.kind) else { continue };
+            let Some(Kind::Io(io)) = self.registry.watchers.get(id).map(|watcher| &watcher.kind) else {
+                continue;
+            };
             let Some(watched) = &io.watched else { continue };
             let mut flags = PollFlags::empty();
             if !io.interest.is_edge() || io.missed {
@@ -271,7 +361,7 @@ impl<D> EventLoop<D> {
             .collect();
         drop(set);
         for (id, ready) in asked.into_iter().zip(ready) {
-            if let Some(io) = io_mut(&mut self.watchers, id) {
+            if let Some(io) = io_mut(&mut self.registry.watchers, id) {
                 let ready = ready.of(io.interest);
                 self.note_all(id, ready);
             }

@@ -84,6 +84,8 @@ pub(super) struct Poller {
     /// What other drivers know of ours, for when a coroutine waits for it.
     outer: Source,
     completions: Vec<Completion>,
+    /// What was told while a watcher was leaving: for the next wait.
+    early: Vec<(Id, Direction)>,
 }
 
 impl Poller {
@@ -95,7 +97,7 @@ impl Poller {
             // So that the ring's descriptor can be waited for.
             DriverKind::Uring => Driver::uring(&RingSettings { defer_taskrun: false, ..settings::ring()? }),
         }?;
-        Ok(Poller { driver, outer: Source::new(), completions: Vec::new() })
+        Ok(Poller { driver, outer: Source::new(), completions: Vec::new(), early: Vec::new() })
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -111,9 +113,9 @@ impl Poller {
         matches!(self.driver, Driver::Epoll(_))
     }
 
-    /// Whether the kernel could have anything to tell.
+    /// Whether there could be anything to tell.
     pub(super) fn has_waits(&self) -> bool {
-        self.driver.has_sources()
+        self.driver.has_sources() || !self.early.is_empty()
     }
 
     /// Waits for a direction that is not ready; see [`is_told_of_events`](Self::is_told_of_events). True when it is ready after all.
@@ -139,7 +141,10 @@ impl Poller {
     }
 
     /// Ends the waits of a watcher that has gone. Nothing of it is told any more.
-    pub(super) fn leave(&mut self, wait: &Rc<Wait>, fd: BorrowedFd<'_>) {
+    ///
+    /// True when the kernel still has the file open, and gives it back at the next look ([`settle`](Self::settle)).
+    pub(super) fn leave(&mut self, wait: &Rc<Wait>, fd: BorrowedFd<'_>) -> bool {
+        let mut is_held = false;
         for direction in [Direction::Read, Direction::Write] {
             if wait.is_armed(direction) {
                 let flight = &wait.flights[direction as usize];
@@ -147,7 +152,7 @@ impl Poller {
                     // SAFETY: it was taken out of the queue.
                     Cancel::Removed => drop(unsafe { take(flight.token()) }),
                     // It comes back, and finds nobody who is called so.
-                    Cancel::InFlight => {}
+                    Cancel::InFlight => is_held = true,
                 }
             }
         }
@@ -155,6 +160,15 @@ impl Poller {
             // SAFETY: it was taken out of the queue.
             drop(unsafe { take(token) });
         }
+        is_held
+    }
+
+    /// Has the kernel give back what has left, so that a file is closed when its owner closes it, and not at the loop's next turn, which may never come.
+    pub(super) fn settle(&mut self) {
+        let mut early = std::mem::take(&mut self.early);
+        // An error comes again at the next wait.
+        let _ = self.wait_here(Some(Duration::ZERO), &mut early);
+        self.early = early;
     }
 
     /// Waits until the kernel has something to tell, the notifier rings, or the timeout is over (`None`: for as long as it takes); appends whose direction is ready. `over`
@@ -165,8 +179,10 @@ impl Poller {
         over: impl Fn() -> bool,
         out: &mut Vec<(Id, Direction)>,
     ) -> io::Result<()> {
-        if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return self.wait_here(timeout, out);
+        out.append(&mut self.early);
+        // `settle` may have taken the notifier's event.
+        if timeout.is_some_and(|timeout| timeout.is_zero()) || !out.is_empty() || over() {
+            return self.wait_here(Some(Duration::ZERO), out);
         }
         if Worker::here().and_then(Worker::token).is_some() {
             self.wait_here(Some(Duration::ZERO), out)?;
@@ -183,7 +199,7 @@ impl Poller {
         let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
         self.wait_here([timeout, left].into_iter().flatten().min(), out)?;
         if out.is_empty() && limit.is_some_and(|limit| limit <= Instant::now()) {
-            cancel::unwind();
+            cancel::unwind_now();
         }
         Ok(())
     }

@@ -67,12 +67,16 @@ impl<D> EventLoop<D> {
     #[track_caller]
     pub fn on_exit(
         &mut self,
-        child: Child,
+        mut child: Child,
         f: impl FnOnce(&mut EventLoop<D>, io::Result<ExitStatus>) + 'static,
     ) -> io::Result<Handle> {
+        // One that has been waited for has no number any more: its status is known to std.
+        if let Some(status) = child.try_wait()? {
+            return Ok(self.call_soon(move |events| f(events, Ok(status))));
+        }
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let id = id.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the child has no number"))?;
-        // A child that has been waited for already would have a number that may be another's; std then still knows the status.
+        // Nobody else reaps it, so the number is its own.
         let source = Exiting { pidfd: pidfd_open(id, PidfdFlags::empty())?, child };
         let mut f = Some(f);
         let key = self.register(source, Interest::READABLE, move |source, events, _| {

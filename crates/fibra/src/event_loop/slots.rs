@@ -92,10 +92,13 @@ mod tests {
         assert_eq!(slots.remove(old), Some('a'));
         let new = slots.insert('b');
         assert_eq!(old.index, new.index);
-        assert_eq!((slots.get(old), slots.get(new), slots.remove(old)), (None, Some(&'b'), None));
+        assert_eq!((slots.get(old), slots.get(new)), (None, Some(&'b')));
+        assert_eq!(slots.remove(old), None);
         other.insert('c');
         other.insert('d');
-        assert_eq!((other.get(new), other.get_mut(old), other.len()), (None, None, 2));
+        assert_eq!(other.get(new).or(other.get(old)), None);
+        assert!(other.get_mut(old).is_none() && other.remove(new).is_none());
+        assert_eq!(other.len(), 2);
         assert_eq!((slots.drain(), slots.is_empty()), (vec!['b'], true));
     }
 }

@@ -48,7 +48,7 @@ impl<D> EventLoop<D> {
 
     /// Calls `f` when `first` has passed and then every `period`, until it is [cancelled](Self::cancel). (libev's `ev_timer` that repeats.)
     ///
-    /// The beats are those of the clock: being called late moves none of the later ones. Beats that a busy loop has missed are not made up for, but for one.
+    /// The beats are those of the clock: being called late moves none of the later ones. Beats that a busy loop has missed are left out.
     ///
     /// ```
     /// use fibra::event_loop::EventLoop;
@@ -78,7 +78,9 @@ impl<D> EventLoop<D> {
     /// For idle timeouts: one timer a connection, put off at each sign of life (libev's `ev_timer_again`).
     pub fn put_off(&mut self, timer: Handle, delay: Duration) -> bool {
         let now = time::deadline(delay);
-        let Some(Kind::Timer(entry)) = self.watchers.get_mut(timer.0).map(|watcher| &mut watcher.kind) else {
+        let Some(Kind::Timer(entry)) =
+            self.registry.watchers.get_mut(timer.0).map(|watcher| &mut watcher.kind)
+        else {
             return false;
         };
         if let Some(key) = entry.key.take() {
@@ -91,7 +93,7 @@ impl<D> EventLoop<D> {
 
     /// How long it is until a timer is called; zero when it is due. None when there is no such timer, or it never comes.
     pub fn remaining(&self, timer: Handle) -> Option<Duration> {
-        match &self.watchers.get(timer.0)?.kind {
+        match &self.registry.watchers.get(timer.0)?.kind {
             Kind::Timer(timer) => Some(timer.deadline?.saturating_duration_since(time::now())),
             _ => None,
         }
@@ -101,7 +103,8 @@ impl<D> EventLoop<D> {
     fn add_timer(&mut self, deadline: Option<Instant>, alarm: Alarm<D>) -> Handle {
         let id = self.insert(Kind::Timer(Timer { alarm, key: None, deadline }));
         let key = deadline.map(|deadline| self.timers.insert(deadline, id));
-        if let Some(Kind::Timer(timer)) = self.watchers.get_mut(id).map(|watcher| &mut watcher.kind) {
+        if let Some(Kind::Timer(timer)) = self.registry.watchers.get_mut(id).map(|watcher| &mut watcher.kind)
+        {
             timer.key = key;
         }
         Handle(id)
@@ -115,16 +118,21 @@ impl<D> EventLoop<D> {
         let mut due = std::mem::take(&mut self.due);
         self.timers.expire(time::now(), &mut due);
         for id in due.drain(..) {
-            if let Some(Kind::Timer(timer)) = self.watchers.get_mut(id).map(|watcher| &mut watcher.kind) {
-                timer.key = None;
-                self.ready.push_back(id);
+            match self.registry.watchers.get_mut(id).map(|watcher| &mut watcher.kind) {
+                Some(Kind::Timer(timer)) => {
+                    timer.key = None;
+                    self.ready.push_back(id);
+                }
+                Some(Kind::Io(_)) => self.note_timeout(id),
+                _ => {}
             }
         }
         self.due = due;
     }
 
     pub(super) fn call_timer(&mut self, id: Id) {
-        let Some(Kind::Timer(timer)) = self.watchers.get_mut(id).map(|watcher| &mut watcher.kind) else {
+        let Some(Kind::Timer(timer)) = self.registry.watchers.get_mut(id).map(|watcher| &mut watcher.kind)
+        else {
             return;
         };
         if timer.key.is_some() {
@@ -143,10 +151,7 @@ impl<D> EventLoop<D> {
             Alarm::Every(period, callback) => {
                 let callback = callback.take();
                 // Before it is called, so that it can put itself off.
-                let next = timer
-                    .deadline
-                    .and_then(|last| last.checked_add(*period))
-                    .map(|next| next.max(time::now()));
+                let next = timer.deadline.and_then(|last| next_beat(last, *period, time::now()));
                 timer.deadline = next;
                 timer.key = next.map(|next| self.timers.insert(next, id));
                 self.call_many(id, callback, |kind| match kind {
@@ -155,5 +160,30 @@ impl<D> EventLoop<D> {
                 });
             }
         }
+    }
+}
+
+/// The first beat after `now`, of those that come every `period` since `last`. None beyond all time.
+fn next_beat(last: Instant, period: Duration, now: Instant) -> Option<Instant> {
+    let missed = now.saturating_duration_since(last).as_nanos().checked_div(period.as_nanos()).unwrap_or(0);
+    let missed = u32::try_from(missed).ok().and_then(|missed| period.checked_mul(missed));
+    let next = last.checked_add(missed.unwrap_or_default())?.checked_add(period)?;
+    Some(next.max(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beats_stay_where_they_are_and_missed_ones_are_left_out() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let next = |late| next_beat(start, Duration::from_millis(10), at(late));
+        assert_eq!([0, 3, 9].map(next), [Some(at(10)); 3]);
+        assert_eq!([10, 19, 20, 35].map(next), [20, 20, 30, 40].map(|millis| Some(at(millis))));
+        assert_eq!(next_beat(start, Duration::ZERO, at(5)), Some(at(5)));
+        assert_eq!(next_beat(start, Duration::from_nanos(1), at(60_000)), Some(at(60_000)));
+        assert_eq!(next_beat(start, Duration::MAX, at(5)), None);
     }
 }

@@ -33,15 +33,15 @@ pub(super) enum Kind<D> {
 impl<D> EventLoop<D> {
     #[track_caller]
     pub(super) fn insert(&mut self, kind: Kind<D>) -> Id {
-        self.watchers.insert(Watcher { kind, at: Location::caller() })
+        self.registry.watchers.insert(Watcher { kind, at: Location::caller() })
     }
 
     /// Calls whatever is called so, if it is still there.
     pub(super) fn call(&mut self, id: Id) {
-        match self.watchers.get_mut(id).map(|watcher| &mut watcher.kind) {
+        match self.registry.watchers.get_mut(id).map(|watcher| &mut watcher.kind) {
             None => {}
             Some(Kind::Soon(_)) => {
-                if let Some(Watcher { kind: Kind::Soon(callback), at }) = self.watchers.remove(id) {
+                if let Some(Watcher { kind: Kind::Soon(callback), at }) = self.registry.watchers.remove(id) {
                     self.guard(at, callback);
                 }
             }
@@ -68,13 +68,15 @@ impl<D> EventLoop<D> {
         let (Some(mut callback), Some(at)) = (callback, self.place_of(id)) else { return };
         if !self.guard(at, |events| callback(events)) {
             self.remove(id);
-        } else if let Some(place) = self.watchers.get_mut(id).and_then(|watcher| place(&mut watcher.kind)) {
+        } else if let Some(place) =
+            self.registry.watchers.get_mut(id).and_then(|watcher| place(&mut watcher.kind))
+        {
             *place = Some(callback);
         }
     }
 
     pub(super) fn place_of(&self, id: Id) -> Option<&'static Location<'static>> {
-        self.watchers.get(id).map(|watcher| watcher.at)
+        self.registry.watchers.get(id).map(|watcher| watcher.at)
     }
 
     /// Calls a callback; false when it has panicked, which is reported.
@@ -83,6 +85,7 @@ impl<D> EventLoop<D> {
         at: &'static Location<'static>,
         f: impl FnOnce(&mut EventLoop<D>),
     ) -> bool {
+        self.called += 1;
         let Err(payload) = catch_unwind(AssertUnwindSafe(|| f(self))) else { return true };
         if payload.is::<Cancelled>() {
             self.passing = Some(payload);
@@ -102,7 +105,7 @@ impl<D> EventLoop<D> {
 
     /// Removes a watcher of whatever kind.
     pub(super) fn remove(&mut self, id: Id) -> Option<Kind<D>> {
-        let mut kind = self.watchers.remove(id)?.kind;
+        let mut kind = self.registry.watchers.remove(id)?.kind;
         match &mut kind {
             Kind::Soon(_) | Kind::Wake(..) => {}
             Kind::Timer(timer) => {
@@ -110,7 +113,14 @@ impl<D> EventLoop<D> {
                     self.timers.cancel(key);
                 }
             }
-            Kind::Io(io) => io.leave(&mut self.poller),
+            Kind::Io(io) => {
+                if let Some(key) = io.timer.take() {
+                    self.timers.cancel(key);
+                }
+                if io.leave(&mut self.registry.poller) {
+                    self.registry.poller.settle();
+                }
+            }
         }
         Some(kind)
     }

@@ -131,11 +131,7 @@ fn on_coroutine<O: Operation>(
         }
         // The clock may be the user's. A panic here would unwind from under the kernel.
         let reason = or_abort(|| {
-            let kind = match op.direction() {
-                Direction::Read => WaitsFor::Receive,
-                Direction::Write => WaitsFor::Send,
-            };
-            park::waits_for(kind, fd.as_raw_fd() as usize);
+            note(op, fd);
             if deadline.is_none() {
                 deadline = bounded(timeout).and_then(|timeout| worker.core.now().checked_add(timeout));
             }
@@ -146,6 +142,16 @@ fn on_coroutine<O: Operation>(
             reason => return leave(worker, &flight, source, fd, op, reason),
         }
     }
+}
+
+/// Notes what is about to be waited for.
+#[inline]
+fn note<O: Operation>(op: &O, fd: BorrowedFd<'_>) {
+    let kind = match op.direction() {
+        Direction::Read => WaitsFor::Receive,
+        Direction::Write => WaitsFor::Send,
+    };
+    park::waits_for(kind, fd.as_raw_fd() as usize);
 }
 
 /// The wait is over before the operation.
@@ -215,6 +221,10 @@ fn on_thread<O: Operation>(
             Direction::Write => PollFlags::OUT,
         };
         let limit = cancel::limit();
+        if cancel::is_in_callback() {
+            note(op, fd);
+            cancel::unwind();
+        }
         let until = [deadline, limit].into_iter().flatten().min();
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let left = left.map(|left| Timespec {

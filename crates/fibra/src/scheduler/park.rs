@@ -191,6 +191,9 @@ fn sleep(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Reason {
 fn sleep_in_regions(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Reason {
     // SAFETY: the running context is alive.
     let header = unsafe { task.header() };
+    if cancel::is_in_callback() {
+        return do_not_sleep(task, deadline, token);
+    }
     // A destructor of a cancelled context that waits for long is worth a line in the log.
     let mut report = cancel::is_unwinding().then(|| crate::time::deadline(cancel::PATIENCE)).flatten();
     loop {
@@ -218,6 +221,30 @@ fn sleep_in_regions(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Re
                 }
             }
         }
+    }
+}
+
+/// In a callback of an event loop: takes what is there already, and refuses to wait for anything else.
+#[cold]
+fn do_not_sleep(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Reason {
+    // SAFETY: the running context is alive.
+    let state = &unsafe { task.header() }.state;
+    // A request of our own, so that there is a reason not to sleep, which counts less than what is waited for.
+    let _ = state.wake(Signal::Cancel);
+    let prepared = state.prepare(Mode { token, cancel: true, ..Mode::default() });
+    state.clear_cancel();
+    // SAFETY: the context is the running one.
+    if unsafe { cancel::is_asked(task) } {
+        // It was not ours alone.
+        let _ = state.wake(Signal::Cancel);
+    }
+    match prepared {
+        Prepare::Ready(Reason::Woken) => Reason::Woken,
+        Prepare::Ready(_) if deadline.is_some_and(|deadline| deadline <= crate::time::now()) => {
+            Reason::TimedOut
+        }
+        Prepare::Ready(_) => Reason::Cancelled,
+        Prepare::Sleep => unreachable!("there is a request"),
     }
 }
 

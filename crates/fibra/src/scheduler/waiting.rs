@@ -19,7 +19,7 @@ pub enum WaitsFor {
     Time,
     /// The end of another context.
     Join,
-    /// The ends of a scope's children.
+    /// The ends of a scope's children, or of a group's members.
     Scope,
     /// Data or connections that come in; the object is the descriptor.
     Receive,

@@ -21,6 +21,7 @@
 use super::admission::{Admission, Place};
 use super::conversation::{Desk, Wish};
 use super::door::{self, Door, Visitor};
+use super::epoll::AT_ONCE;
 use super::guest::{Guest, READ};
 use super::stopping::{Ending, tell, tell_cut_off};
 use super::{Options, Started, Summary, loops};
@@ -35,9 +36,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Wake;
 use std::time::{Duration, Instant};
-
-/// How many guests are let in at one call, before others have their turn.
-const AT_ONCE: usize = 64;
 
 /// The period of a timer that is put off before it is over.
 const NEVER: Duration = Duration::from_secs(1_000_000_000);
@@ -243,7 +241,7 @@ fn reopen(events: &mut Events) {
 }
 
 /// Registers a guest. Mostly the request is still on its way: the first continuation takes it in.
-fn welcome(events: &mut Events, shared: &Shared, socket: TcpStream, place: Place) -> Option<Key<Visit>> {
+fn welcome(events: &mut Events, shared: &Shared, socket: TcpStream, place: Place) {
     let mut server = shared.borrow_mut();
     server.summary.accepted += 1;
     let guest = Guest::new(socket, place, server.tools().0);
@@ -259,9 +257,10 @@ fn welcome(events: &mut Events, shared: &Shared, socket: TcpStream, place: Place
         };
         called_back(events, &of_socket, event.key, &called);
     });
-    let key = registered
-        .inspect_err(|error| tracing::warn!(%error, "a connection cannot be watched, and is closed"))
-        .ok()?;
+    let key = match registered {
+        Ok(key) => key,
+        Err(error) => return tracing::warn!(%error, "a connection cannot be watched, and is closed"),
+    };
     server.guests.insert(key);
     let of_timer = Rc::clone(shared);
     let patience = deadline.saturating_duration_since(Instant::now());
@@ -271,7 +270,6 @@ fn welcome(events: &mut Events, shared: &Shared, socket: TcpStream, place: Place
     if let Some(visit) = events.source(key) {
         visit.timer = Some(timer);
     }
-    Some(key)
 }
 
 /// A continuation has been called: the loop learns what follows.

@@ -21,19 +21,16 @@
 //! the loop has to remember it. The same holds for the door: while it is closed (see `door`), its edge is kept in `knocked`.
 
 use super::attendant::{Attendant, Visit};
-use super::epoll_lt::{BELL, DOOR, EVENTS, wait};
+use super::epoll::{self as list, AT_ONCE, BELL, DOOR, EVENTS};
 use super::guest::{Interest, Step};
 use super::{Accept, Options, Started, Summary, loops};
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::{self, EventData, EventFlags};
 use std::io;
 use std::os::fd::OwnedFd;
 
 /// How many steps a guest has before others have their turn.
 const STEPS: usize = 16;
-
-/// How many guests are let in before others have their turn.
-const AT_ONCE: usize = 64;
 
 /// Serves until SIGINT or SIGTERM: see [`serve`](super::serve).
 ///
@@ -42,15 +39,15 @@ const AT_ONCE: usize = 64;
 pub fn serve(options: &Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
     let exclusive =
         if options.accept == Accept::Exclusive { EventFlags::EXCLUSIVE } else { EventFlags::empty() };
-    loops::several(options, "epoll", started, |attendant| {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &attendant.bell, EventData::new_u64(BELL), EventFlags::IN)?;
+    let prepare = |attendant: Attendant| {
+        let epoll = list::create(&attendant.bell)?;
         if let Some(door) = &attendant.door {
             let flags = EventFlags::IN | EventFlags::ET | exclusive;
             epoll::add(&epoll, door, EventData::new_u64(DOOR), flags)?;
         }
-        Loop { epoll, attendant, knocked: false }.run()
-    })
+        Ok(Loop { epoll, attendant, knocked: false })
+    };
+    loops::several(options, "epoll", started, prepare, Loop::run)
 }
 
 struct Loop {
@@ -67,7 +64,7 @@ impl Loop {
             // Of what is left of the queue at the door no edge will tell.
             let come_back = self.knocked && self.attendant.is_door_open();
             let timeout = if come_back { Some(Timespec::default()) } else { self.attendant.timespec() };
-            wait(&self.epoll, &mut events, timeout)?;
+            list::wait(&self.epoll, &mut events, timeout)?;
             self.attendant.woke();
             for event in &events {
                 match event.data.u64() {

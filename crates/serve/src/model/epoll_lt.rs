@@ -18,24 +18,12 @@
 //! `--workers N` runs N such loops; `--accept` says how they share the door (see `door`), and the log at the end, how often they were woken.
 
 use super::attendant::{Attendant, Visit};
+use super::epoll::{self as list, AT_ONCE, BELL, DOOR, EVENTS};
 use super::guest::{Interest, Step};
 use super::{Accept, Options, Started, Summary, loops};
-use rustix::buffer::spare_capacity;
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::io::Errno;
+use rustix::event::epoll::{self, EventData, EventFlags};
 use std::io;
 use std::os::fd::OwnedFd;
-
-/// What the kernel notes with the bell and the door. Guests have smaller numbers.
-pub(super) const BELL: u64 = u64::MAX;
-pub(super) const DOOR: u64 = u64::MAX - 1;
-
-/// How many events are taken at once.
-pub(super) const EVENTS: usize = 256;
-
-/// How many guests are let in for one event, before others have their turn.
-const AT_ONCE: usize = 64;
 
 /// Serves until SIGINT or SIGTERM: see [`serve`](super::serve).
 ///
@@ -43,11 +31,11 @@ const AT_ONCE: usize = 64;
 /// When the address cannot be listened on.
 pub fn serve(options: &Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
     let exclusive = options.accept == Accept::Exclusive;
-    loops::several(options, "epoll", started, |attendant| {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &attendant.bell, EventData::new_u64(BELL), EventFlags::IN)?;
-        Loop { epoll, attendant, exclusive, door_watched: false }.run()
-    })
+    let prepare = |attendant: Attendant| {
+        let epoll = list::create(&attendant.bell)?;
+        Ok(Loop { epoll, attendant, exclusive, door_watched: false })
+    };
+    loops::several(options, "epoll", started, prepare, Loop::run)
 }
 
 struct Loop {
@@ -62,7 +50,7 @@ impl Loop {
         let mut events = Vec::with_capacity(EVENTS);
         while !self.attendant.is_over() {
             self.watch_door()?;
-            wait(&self.epoll, &mut events, self.attendant.timespec())?;
+            list::wait(&self.epoll, &mut events, self.attendant.timespec())?;
             self.attendant.woke();
             for event in &events {
                 match event.data.u64() {
@@ -138,14 +126,5 @@ impl Loop {
             tracing::warn!(%error, "a connection cannot be watched, and is closed");
             self.attendant.dismiss(key);
         }
-    }
-}
-
-/// Waits for events, at most for `timeout`.
-pub(super) fn wait(epoll: &OwnedFd, events: &mut Vec<Event>, timeout: Option<Timespec>) -> io::Result<()> {
-    events.clear();
-    match epoll::wait(epoll, spare_capacity(events), timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }

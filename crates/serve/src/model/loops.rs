@@ -20,7 +20,7 @@ pub(super) fn one(
     run: impl Fn(Attendant) -> io::Result<Summary> + Sync,
 ) -> io::Result<Summary> {
     is_one(options)?;
-    several(options, driver, started, run)
+    several(options, driver, started, Ok, run)
 }
 
 /// # Errors
@@ -35,35 +35,38 @@ pub(super) fn is_one(options: &Options) -> io::Result<()> {
     }
 }
 
-/// Serves with as many loops as there are workers: one, if none is said. The first runs on the calling thread.
+/// Serves with as many loops as there are workers: one, if none is said. The first runs on the calling thread. All are prepared before the server is
+/// said to have started.
 ///
 /// # Errors
-/// When the address cannot be listened on, a thread cannot be started, or a loop fails: then the others stop, too.
-pub(super) fn several(
+/// When the address cannot be listened on, a loop cannot be prepared, its thread cannot be started, or it fails: then the others stop, too.
+pub(super) fn several<L: Send>(
     options: &Options,
     driver: &'static str,
     started: impl FnOnce(&Started),
-    run: impl Fn(Attendant) -> io::Result<Summary> + Sync,
+    prepare: impl Fn(Attendant) -> io::Result<L>,
+    run: impl Fn(L) -> io::Result<Summary> + Sync,
 ) -> io::Result<Summary> {
     let workers = options.workers.unwrap_or(1);
     let listeners = door::listen(options.address, options.accept, workers)?;
     let address = listeners[0].local_addr()?;
     let admission = Admission::new(options.service.limits().connections);
     let attendants = listeners.into_iter().map(|listener| Attendant::new(options, listener, &admission));
-    let mut attendants: Vec<Attendant> = attendants.collect::<io::Result<_>>()?;
+    let loops = attendants.map(|attendant| prepare(attendant?));
+    let mut loops: Vec<L> = loops.collect::<io::Result<_>>()?;
     started(&Started { address, driver, workers });
-    let run = |attendant| {
-        run(attendant).inspect_err(|_| {
+    let run = |its| {
+        run(its).inspect_err(|_| {
             // All loops hear it, so that this one does not leave them to serve alone.
             let _ = raise(SIGTERM);
         })
     };
-    let first = attendants.remove(0);
+    let first = loops.remove(0);
     thread::scope(|scope| {
         let mut others = Vec::new();
-        for (number, attendant) in (1..).zip(attendants) {
+        for (number, its) in (1..).zip(loops) {
             let thread = thread::Builder::new().name(format!("serve-{number}"));
-            others.push(thread.spawn_scoped(scope, || run(attendant)).inspect_err(|_| {
+            others.push(thread.spawn_scoped(scope, || run(its)).inspect_err(|_| {
                 let _ = raise(SIGTERM);
             })?);
         }

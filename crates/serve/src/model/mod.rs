@@ -13,10 +13,14 @@
 //! | [`uring`] | a table | the kernel, with what it has done | no |
 //! | [`coroutine`] | a stack of its own | its worker, told by the driver | workers on threads |
 //!
+//! To add one: a file with its drawing, a row here, a [`Model`] with its name, an arm in [`serve()`], and a line in the program's tests over models,
+//! which then show it the same clients, faults and ends as the others.
+//!
 //! # What they share
 //! - `conversation`: what is said to one client, without a socket; `guest`: the same with a non-blocking socket, step by step.
 //! - `attendant`: all of a server with one loop but the waiting; `loops`: one or several of them.
 //! - `door`: listening and accepting; `admission`: the limit of connections; `shortage`: when descriptors are out.
+//! - `epoll`: the list that the kernel keeps for those models that have it do so.
 //! - `stopping`: signals, and the way to the end; `deadlines`: time limits; `rarely`: what is not to be said again and again.
 
 pub mod callback;
@@ -35,6 +39,7 @@ mod attendant;
 mod conversation;
 mod deadlines;
 mod door;
+mod epoll;
 mod guest;
 mod loops;
 mod rarely;

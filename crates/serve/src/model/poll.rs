@@ -32,14 +32,15 @@ pub fn serve(options: &Options, started: impl FnOnce(&Started)) -> io::Result<Su
 fn run(mut attendant: Attendant) -> io::Result<Summary> {
     let mut ready = Vec::new();
     while !attendant.is_over() {
-        let at_the_door = wait(&mut attendant, &mut ready)?;
+        let (bell, door) = wait(&mut attendant, &mut ready)?;
         attendant.woke();
-        // Cheap enough to be done for every wake-up.
-        attendant.hear();
+        if bell {
+            attendant.hear();
+        }
         for &key in &ready {
             let _ = attendant.step(key);
         }
-        if at_the_door {
+        if door {
             attendant.called_to_the_door();
             while let Visit::One(_) = attendant.admit() {}
         }
@@ -50,8 +51,8 @@ fn run(mut attendant: Attendant) -> io::Result<Summary> {
     Ok(attendant.end())
 }
 
-/// Waits; the keys of the guests who are ready, and whether there is somebody at the door.
-fn wait(attendant: &mut Attendant, ready: &mut Vec<usize>) -> io::Result<bool> {
+/// Waits: finds the keys of the guests who are ready, and says whether the bell rang and whether there is somebody at the door.
+fn wait(attendant: &mut Attendant, ready: &mut Vec<usize>) -> io::Result<(bool, bool)> {
     ready.clear();
     let timeout = attendant.timespec();
     let open = attendant.is_door_open();
@@ -77,5 +78,5 @@ fn wait(attendant: &mut Attendant, ready: &mut Vec<usize>) -> io::Result<bool> {
     ready.extend(
         attendant.guests.iter().zip(&list[1..]).filter(|(_, entry)| marked(entry)).map(|((key, _), _)| key),
     );
-    Ok(list.get(1 + attendant.guests.len()).is_some_and(marked))
+    Ok((marked(&list[0]), list.get(1 + attendant.guests.len()).is_some_and(marked)))
 }

@@ -41,14 +41,15 @@ fn run(mut attendant: Attendant) -> io::Result<Summary> {
     }
     let (mut ready, mut told) = (Vec::new(), Rarely::default());
     while !attendant.is_over() {
-        let at_the_door = wait(&mut attendant, &mut ready)?;
+        let (bell, door) = wait(&mut attendant, &mut ready)?;
         attendant.woke();
-        // Cheap enough to be done for every wake-up.
-        attendant.hear();
+        if bell {
+            attendant.hear();
+        }
         for &key in &ready {
             let _ = attendant.step(key);
         }
-        if at_the_door {
+        if door {
             attendant.called_to_the_door();
             while let Visit::One(_) = attendant.admit() {}
         }
@@ -80,8 +81,8 @@ fn turn_away(attendant: &mut Attendant, told: &mut Rarely) {
     }
 }
 
-/// Waits; the keys of the guests who are ready, and whether there is somebody at the door.
-fn wait(attendant: &mut Attendant, ready: &mut Vec<usize>) -> io::Result<bool> {
+/// Waits: finds the keys of the guests who are ready, and says whether the bell rang and whether there is somebody at the door.
+fn wait(attendant: &mut Attendant, ready: &mut Vec<usize>) -> io::Result<(bool, bool)> {
     ready.clear();
     let mut timeout = attendant.timeout().map(|timeout| {
         TimeVal::milliseconds(timeout.as_millis().try_into().unwrap_or(i64::from(i32::MAX)).min(86_400_000))
@@ -102,12 +103,12 @@ fn wait(attendant: &mut Attendant, ready: &mut Vec<usize>) -> io::Result<bool> {
     match select(None, &mut reads, &mut writes, None, &mut timeout) {
         Ok(_) => {}
         // The sets are then as they were: everybody would seem to be ready.
-        Err(Errno::EINTR) => return Ok(false),
+        Err(Errno::EINTR) => return Ok((false, false)),
         Err(error) => return Err(error.into()),
     }
     let still = |(_, guest): &(usize, &super::guest::Guest)| {
         reads.contains(guest.as_fd()) || writes.contains(guest.as_fd())
     };
     ready.extend(attendant.guests.iter().filter(still).map(|(key, _)| key));
-    Ok(door.is_some_and(|door| reads.contains(door.as_fd())))
+    Ok((reads.contains(attendant.bell.as_fd()), door.is_some_and(|door| reads.contains(door.as_fd()))))
 }

@@ -22,16 +22,13 @@
 
 use super::attendant::{Attendant, Visit};
 use super::conversation::{Conversation, Desk, Wish};
-use super::epoll_lt::{BELL, DOOR, EVENTS, wait};
+use super::epoll::{self as list, AT_ONCE, BELL, DOOR, EVENTS};
 use super::guest::{Guest, Interest, Step};
 use super::{Options, Started, Summary, loops};
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::{self, EventData, EventFlags};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-
-/// How many guests are let in for one event, before others have their turn.
-const AT_ONCE: usize = 64;
 
 /// Where a client's machine stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,15 +117,16 @@ fn enter(guest: &mut Guest, input: &mut [u8], desk: &mut Desk) -> Step {
 /// # Errors
 /// When the address cannot be listened on, or several workers are asked for.
 pub fn serve(options: &Options, started: impl FnOnce(&Started)) -> io::Result<Summary> {
-    loops::one(options, "epoll", started, |attendant| {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &attendant.bell, EventData::new_u64(BELL), EventFlags::IN)?;
+    loops::is_one(options)?;
+    let prepare = |attendant: Attendant| {
+        let epoll = list::create(&attendant.bell)?;
         if let Some(door) = &attendant.door {
             // Nothing yet: like the others, the door asks when it is open.
             epoll::add(&epoll, door, EventData::new_u64(DOOR), EventFlags::ONESHOT)?;
         }
-        Loop { epoll, attendant, door_asked: false }.run()
-    })
+        Ok(Loop { epoll, attendant, door_asked: false })
+    };
+    loops::several(options, "epoll", started, prepare, Loop::run)
 }
 
 struct Loop {
@@ -143,7 +141,7 @@ impl Loop {
         let mut events = Vec::with_capacity(EVENTS);
         while !self.attendant.is_over() {
             self.ask_for_connections()?;
-            wait(&self.epoll, &mut events, self.attendant.timespec())?;
+            list::wait(&self.epoll, &mut events, self.attendant.timespec())?;
             self.attendant.woke();
             for event in &events {
                 match event.data.u64() {

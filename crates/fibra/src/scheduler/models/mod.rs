@@ -8,6 +8,7 @@
 //! A context that sleeps waits on a condition variable here, so a wake-up that is lost is a deadlock, which loom reports. Each model names the mutations of the
 //! protocol that it has been seen to catch. The models of locks and queues stand beside these.
 
+mod group;
 mod sleep;
 mod watching;
 

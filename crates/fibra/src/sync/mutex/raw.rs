@@ -268,7 +268,7 @@ impl RawMutex {
             next => {
                 self.word.store(waiters, Ordering::Release);
                 drop(guard);
-                next.map(Served::wake);
+                next.into_iter().for_each(Served::wake);
             }
         }
     }

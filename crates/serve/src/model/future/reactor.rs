@@ -4,7 +4,7 @@
 //! after that is an edge, and stays one until the next wait here. So none is missed, and an edge that nobody waits for means nothing.
 
 use super::super::deadlines::Deadlines;
-use super::super::epoll_lt::EVENTS;
+use super::super::epoll::EVENTS;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};

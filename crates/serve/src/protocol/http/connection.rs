@@ -281,6 +281,9 @@ impl Connection {
     ) -> Result<(Asked, Option<Body>, bool), Problem> {
         let files = !service.site.is_hello();
         let request = Request::parse(head, fields, files)?;
+        if service.crash_at.as_deref().is_some_and(|target| target == request.target) {
+            panic!("a request for {} crashes the handler, as was asked", request.target);
+        }
         let body = Body::announced(request.body, &service.limits)?;
         let expects_continue = request.expects_continue;
         Ok((Asked::new(request, files, date)?, body, expects_continue))

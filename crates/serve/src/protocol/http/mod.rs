@@ -55,13 +55,22 @@ pub struct Service {
     site: Site,
     limits: Limits,
     hello: FixedPage,
+    crash_at: Option<Box<str>>,
 }
 
 impl Service {
     /// A server of `site` that keeps to `limits`.
     #[must_use]
     pub fn new(site: Site, limits: Limits) -> Service {
-        Service { site, limits, hello: FixedPage::new("text/html; charset=utf-8", HELLO) }
+        Service { site, limits, hello: FixedPage::new("text/html; charset=utf-8", HELLO), crash_at: None }
+    }
+
+    /// For fault runs: a request for `target`, as it stands in the request line, panics in the handler. What that costs is the model's affair: it
+    /// should be one connection.
+    #[must_use]
+    pub fn with_crash_at(mut self, target: impl Into<Box<str>>) -> Service {
+        self.crash_at = Some(target.into());
+        self
     }
 
     /// What is served: for [`Wanted::find`].
