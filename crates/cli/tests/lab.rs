@@ -6,6 +6,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use server::{PATIENCE, Server, program};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
@@ -63,8 +65,7 @@ fn two_servers_are_measured_and_a_second_run_has_nothing_left_to_do() {
     well(lab(folder.path(), &arguments).output().unwrap());
     assert_eq!(cells(&results(folder.path())), cells(&first), "nothing is measured twice");
 
-    let others = [&arguments[..], &["--levels", "3"]].concat();
-    let refused = lab(folder.path(), &[&others[..1], &["--levels", "3"]].concat()).output().unwrap();
+    let refused = lab(folder.path(), &["serve", "--levels", "3"]).output().unwrap();
     assert!(
         !refused.status.success() && text(&refused.stderr).contains("--fresh"),
         "{}",
@@ -81,6 +82,33 @@ fn a_server_that_cannot_be_had_is_in_the_table_with_its_reason() {
     let broken = ["--server", "broken=echo 'fibra: no wish to serve' >&2; exit 3; {port}"];
     let told = well(lab(folder.path(), &[&arguments[..], &broken].concat()).output().unwrap());
     assert!(told.contains("broken: failed with 1: no wish to serve"), "{told}");
+}
+
+#[test]
+fn connections_that_are_never_served_are_errors_and_not_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("half={}", listener.local_addr().unwrap());
+    let deaf = std::thread::spawn(move || {
+        let (mut first, _) = listener.accept().unwrap();
+        // Accepted, and left waiting.
+        let _second = listener.accept().unwrap();
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = first.read(&mut buffer) {
+            if first.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+    });
+    let arguments = ["serve", "--models", "coroutine", "--levels", "2", "--seconds", "0.2", "--rounds", "1"];
+    let arguments = [&arguments[..], &["--protocol", "echo", "--server", &server]].concat();
+    let told = well(lab(folder.path(), &arguments).output().unwrap());
+    let results = results(folder.path());
+    let half = cells(&results).iter().find(|cell| cell["model"] == "half").unwrap();
+    assert!(half["measured"]["requests_per_second"].as_f64().unwrap() > 0.0, "{half:#}");
+    assert_eq!(half["measured"]["errors"]["timed_out"], 1, "{half:#}");
+    assert!(told.contains("half: with errors with 2: errors: timed_out 1"), "{told}");
+    deaf.join().unwrap();
 }
 
 #[test]

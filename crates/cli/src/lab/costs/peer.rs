@@ -20,17 +20,17 @@ pub(in crate::lab) enum Role {
 impl Role {
     pub(in crate::lab) fn play(self, count: u64) -> Result<(), String> {
         // Not std's handles, which buffer and lock.
-        let (mut input, mut output) = (rustix::stdio::stdin(), rustix::stdio::stdout());
+        let (input, output) = (rustix::stdio::stdin(), rustix::stdio::stdout());
         let mut byte = [b'\n'];
         match self {
             Role::Echo => {
-                while matches!(rustix::io::read(&mut input, &mut byte), Ok(1)) {
-                    rustix::io::write(&mut output, &byte).map_err(in_words)?;
+                while matches!(rustix::io::read(input, &mut byte), Ok(1)) {
+                    rustix::io::write(output, &byte).map_err(in_words)?;
                 }
             }
             Role::Idle => {
-                rustix::io::write(&mut output, &byte).map_err(in_words)?;
-                while matches!(rustix::io::read(&mut input, &mut byte), Ok(1)) {}
+                rustix::io::write(output, &byte).map_err(in_words)?;
+                while matches!(rustix::io::read(input, &mut byte), Ok(1)) {}
             }
             Role::Work => {
                 work::compute(count);

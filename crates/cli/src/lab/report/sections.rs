@@ -12,6 +12,8 @@ use crate::lab::results::{Costs, Figure, Serve, Unit, Way};
 use crate::lab::statistics::Spread;
 use crate::lab::summary::{Row, State};
 
+/// Writes a figure.
+type Write = fn(f64) -> String;
 /// A figure of a row.
 type Of = fn(&Row) -> Option<f64>;
 
@@ -61,7 +63,7 @@ fn points(model: &str, rows: &[Row], of: Of) -> Vec<Point> {
     of_it.filter_map(|row| Some(Point { x: row.level.into(), y: of(row)?, held: row.is_held() })).collect()
 }
 
-fn axes(rows: &[Row], of: Of, name: &str, write: fn(f64) -> String) -> Option<Axes> {
+fn axes(rows: &[Row], of: Of, name: &str, write: Write) -> Option<Axes> {
     let all: Vec<Point> = models(rows).into_iter().flat_map(|model| points(model, rows, of)).collect();
     Axes::over(all.iter(), name, write)
 }
@@ -70,7 +72,7 @@ fn axes(rows: &[Row], of: Of, name: &str, write: fn(f64) -> String) -> Option<Ax
 pub(super) fn glance(rows: &[Row]) -> String {
     let leaders: Vec<(Family, &str)> =
         Family::ALL.iter().filter_map(|&family| Some((family, leader(family, rows)?))).collect();
-    let chart = |title: &str, of: Of, name: &str, write: fn(f64) -> String| {
+    let chart = |title: &str, of: Of, name: &str, write: Write| {
         let lines: Vec<Line> = leaders
             .iter()
             .map(|&(family, model)| Line {
@@ -115,7 +117,7 @@ fn leader(family: Family, rows: &[Row]) -> Option<&str> {
 }
 
 /// A chart for each family, with all others in grey, and the table of all.
-fn by_family(serve: &Serve, rows: &[Row], of: Of, name: &str, write: fn(f64) -> String) -> String {
+fn by_family(serve: &Serve, rows: &[Row], of: Of, name: &str, write: Write) -> String {
     let Some(axes) = axes(rows, of, name, write) else {
         return "<p>This run has no figures for it.</p>\n".to_owned();
     };
@@ -146,7 +148,7 @@ fn by_family(serve: &Serve, rows: &[Row], of: Of, name: &str, write: fn(f64) -> 
 }
 
 /// Models by levels.
-fn by_level(serve: &Serve, rows: &[Row], of: Of, write: fn(f64) -> String) -> Table {
+fn by_level(serve: &Serve, rows: &[Row], of: Of, write: Write) -> Table {
     let levels = levels(rows);
     let head = std::iter::once("model".to_owned()).chain(levels.iter().map(|level| grouped((*level).into())));
     let mut table = Table::new(head);
@@ -300,7 +302,7 @@ pub(super) fn costs(costs: &Costs) -> String {
     let mut out = String::from(
         "<p>From a function call to a process. A bar through a dot goes from quartile to quartile; a hollow diamond is a published figure that it may be compared with.</p>\n<div class=\"pair\">",
     );
-    let groups: [(&str, &str, fn(f64) -> String); 6] = [
+    let groups: [(&str, &str, Write); 6] = [
         ("switch.", "Going from one to another", nanoseconds),
         ("create.", "Making one, and waiting for its end", nanoseconds),
         ("idle.", "Memory of one that waits", bytes),
@@ -340,7 +342,7 @@ pub(super) fn costs(costs: &Costs) -> String {
     out
 }
 
-fn dot(figure: &Figure, write: fn(f64) -> String) -> Option<Dot> {
+fn dot(figure: &Figure, write: Write) -> Option<Dot> {
     let spread = Spread::of(figure.values.iter().copied())?;
     let style = match figure.id.split_once('.')?.1 {
         name if name.starts_with("coroutine") => Family::Coroutines,

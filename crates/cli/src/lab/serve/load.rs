@@ -7,7 +7,7 @@ use crate::load::report::{Report, SCHEMA};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,11 +102,8 @@ impl Load {
     /// What the load said last, if it said why it failed.
     fn why(&mut self) -> Option<String> {
         let deadline = Instant::now() + Duration::from_millis(200);
-        loop {
-            match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.last_line = Some(line),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(line) = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.last_line = Some(line);
         }
         let how = self.program.ended().ok().flatten();
         let said = self.last_line.take().filter(|line| line != crate::load::MARK);

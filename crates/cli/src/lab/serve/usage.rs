@@ -120,7 +120,7 @@ impl Usage {
         let mut total = 0;
         for process in family {
             let Ok(folder) = std::fs::read_dir(format!("/proc/{}/task", process.id)) else { continue };
-            for thread in folder.filter_map(|entry| Some(entry.ok()?.file_name().into_string().ok()?)) {
+            for thread in folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
                 let status = self.files.text(format!("/proc/{}/task/{thread}/status", process.id));
                 total += status.map(|text| switches(&text)).unwrap_or(0);
             }
