@@ -42,7 +42,7 @@ fn two_servers_are_measured_and_a_second_run_has_nothing_left_to_do() {
     let running = Server::start(&["--protocol", "echo"]);
     let there = format!("there={}", running.address);
     let own = format!("own={} serve 127.0.0.1:{{port}} --protocol echo", env!("CARGO_BIN_EXE_fibra"));
-    let arguments = ["serve", "--models", "coroutine", "--levels", "2", "--seconds", "0.2", "--rounds", "1"];
+    let arguments = ["serve", "--models", "coroutine", "--levels", "2", "--seconds", "0.5", "--rounds", "1"];
     let arguments = [&arguments[..], &["--protocol", "echo", "--server", &own, "--server", &there]].concat();
     let told = well(lab(folder.path(), &arguments).output().unwrap());
     for name in ["coroutine", "own", "there", "report.html"] {
@@ -78,7 +78,7 @@ fn two_servers_are_measured_and_a_second_run_has_nothing_left_to_do() {
 #[test]
 fn a_server_that_cannot_be_had_is_in_the_table_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["serve", "--models", "coroutine", "--levels", "1", "--seconds", "0.2", "--rounds", "1"];
+    let arguments = ["serve", "--models", "coroutine", "--levels", "1", "--seconds", "0.5", "--rounds", "1"];
     let broken = ["--server", "broken=echo 'fibra: no wish to serve' >&2; exit 3; {port}"];
     let told = well(lab(folder.path(), &[&arguments[..], &broken].concat()).output().unwrap());
     assert!(told.contains("broken: failed with 1: no wish to serve"), "{told}");
@@ -100,7 +100,7 @@ fn connections_that_are_never_served_are_errors_and_not_silence() {
             }
         }
     });
-    let arguments = ["serve", "--models", "coroutine", "--levels", "2", "--seconds", "0.2", "--rounds", "1"];
+    let arguments = ["serve", "--models", "coroutine", "--levels", "2", "--seconds", "0.5", "--rounds", "1"];
     let arguments = [&arguments[..], &["--protocol", "echo", "--server", &server]].concat();
     let told = well(lab(folder.path(), &arguments).output().unwrap());
     let results = results(folder.path());
@@ -115,7 +115,7 @@ fn connections_that_are_never_served_are_errors_and_not_silence() {
 fn a_run_that_is_interrupted_keeps_what_it_has_and_goes_on_from_there() {
     let folder = tempfile::tempdir().unwrap();
     let arguments =
-        ["serve", "--models", "coroutine", "--levels", "1,2,3", "--seconds", "0.3", "--rounds", "1"];
+        ["serve", "--models", "coroutine", "--levels", "1,2,3", "--seconds", "0.5", "--rounds", "1"];
     let child = lab(folder.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + PATIENCE;
     // It is there, whole, after the first cell.

@@ -252,3 +252,32 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
     })();
     written.map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::fixture;
+
+    #[test]
+    fn what_is_written_is_read_again_to_the_last_digit() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut results = fixture::results();
+        let serve = results.serve.as_mut().unwrap();
+        serve.settings.seconds = 0.1 + 0.2;
+        // Digits that a parser which rounds twice reads as another number.
+        serve.settings.warm_up_seconds = 0.394_459_500_777_362_86;
+        results.save(folder.path()).unwrap();
+        let again = Results::load(folder.path()).unwrap().unwrap();
+        let (wrote, read) = (results.serve.unwrap(), again.serve.unwrap());
+        assert_eq!(wrote.settings, read.settings);
+        assert_eq!(wrote.cells, read.cells);
+        assert!(Results::load(&folder.path().join("nowhere")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_cell_is_longer_where_each_connection_would_have_few_turns() {
+        let settings = fixture::results().serve.unwrap().settings;
+        assert_eq!((settings.seconds_at(1_000), settings.warm_up_seconds_at(1_000)), (2.0, 0.5));
+        assert_eq!((settings.seconds_at(10_000), settings.warm_up_seconds_at(10_000)), (4.0, 1.0));
+    }
+}
