@@ -179,7 +179,9 @@ fn memory(rows: &[&Row]) -> Option<Advice> {
 
 fn isolation(rows: &[&Row]) -> Option<Advice> {
     let both = |level: u32| {
-        let of = |name: &str| rows.iter().find(|row| row.model == name && row.level == level)?.cpu_us();
+        let of = |name: &str| {
+            rows.iter().find(|row| row.model == name && row.level == level && row.is_held())?.cpu_us()
+        };
         Some((level, of("process")?, of("coroutine")?))
     };
     let mut levels: Vec<u32> = rows.iter().map(|row| row.level).collect();

@@ -104,7 +104,7 @@ fn decline(table: &Table, rows: &[Row]) -> Claim {
     );
     let levels = today(rows, table.model).filter(|(row, _)| row.level <= top);
     match ends(levels.clone().map(|(row, rate)| (row.level, rate))) {
-        Some(((peak, best), (top, last))) if levels.count() >= 3 && top > peak => {
+        Some(((peak, best), (top, last))) if levels.clone().count() >= 3 && top > peak => {
             let part = last / best;
             let today = format!(
                 "{}: {} requests/s with {peak} at a time, {} with {top}: {} of the peak.",
@@ -115,7 +115,7 @@ fn decline(table: &Table, rows: &[Row]) -> Claim {
             );
             Claim { then, today, holds: Some(part <= 0.8) }
         }
-        Some(((peak, best), (top, _))) if peak == top && top > 1 => {
+        Some(((peak, best), (top, _))) if levels.count() >= 3 && peak == top => {
             let today =
                 format!("{}: most with {top} at a time, {} requests/s.", capital(table.model), rate(best));
             Claim { then, today, holds: Some(false) }

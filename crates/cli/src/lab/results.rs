@@ -110,9 +110,14 @@ impl ServeSettings {
         self.seconds.max(f64::from(level) / TURNS)
     }
 
-    /// The same for the warm-up.
-    pub(super) fn warm_up_seconds_at(&self, level: u32) -> f64 {
-        self.warm_up_seconds * self.seconds_at(level) / self.seconds
+    /// The same for the warm-up, in which a model that makes something for each connection has to be done with it.
+    pub(super) fn warm_up_seconds_at(&self, model: &str, level: u32) -> f64 {
+        let to_make_one = match model {
+            "process" => 1.5e-3,
+            "thread" => 0.2e-3,
+            _ => 0.0,
+        };
+        (self.warm_up_seconds * self.seconds_at(level) / self.seconds).max(to_make_one * f64::from(level))
     }
 }
 
@@ -277,7 +282,8 @@ mod tests {
     #[test]
     fn a_cell_is_longer_where_each_connection_would_have_few_turns() {
         let settings = fixture::results().serve.unwrap().settings;
-        assert_eq!((settings.seconds_at(1_000), settings.warm_up_seconds_at(1_000)), (2.0, 0.5));
-        assert_eq!((settings.seconds_at(10_000), settings.warm_up_seconds_at(10_000)), (4.0, 1.0));
+        assert_eq!((settings.seconds_at(1_000), settings.warm_up_seconds_at("poll", 1_000)), (2.0, 0.5));
+        assert_eq!((settings.seconds_at(10_000), settings.warm_up_seconds_at("poll", 10_000)), (4.0, 1.0));
+        assert_eq!(settings.warm_up_seconds_at("process", 1_000), 1.5, "a thousand forks take their time");
     }
 }

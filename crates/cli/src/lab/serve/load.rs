@@ -32,7 +32,8 @@ impl Load {
         let mut command = program::on_cores(&settings.load_cores)?;
         command.arg(program::this()?).args(["--log", "off", "load", &address.to_string()]);
         command.args(["--protocol", &settings.protocol, "--connections", &key.level.to_string()]);
-        let (seconds, warm_up) = (settings.seconds_at(key.level), settings.warm_up_seconds_at(key.level));
+        let (seconds, warm_up) =
+            (settings.seconds_at(key.level), settings.warm_up_seconds_at(&key.model, key.level));
         command.args(["--duration", &seconds.to_string(), "--warm-up", &warm_up.to_string()]);
         let threads = settings.load_cores.len().clamp(1, MOST_THREADS);
         command.args(["--threads", &threads.to_string()]);
