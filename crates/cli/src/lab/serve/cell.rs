@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  server starts ─▶ footprint ─▶ load: connections, warm-up ─▶ │ the time that counts            │ ─▶ report ─▶ server stops
-//!                                                              └ sample     ¾: sample, footprint ┘
+//!                                                              └ sample, footprint     ¾: sample
 //! ```
 //!
 //! Processor time for a request is that between the samples, by the requests that the whole of the time had on average: so the connections' beginning and end,
@@ -71,10 +71,11 @@ fn under_load(
         let began = Instant::now();
         // A server that ends meanwhile is noticed by the caller.
         if let Ok(first) = usage.sample() {
+            // Before the second sample: it may take a while, and the load must not be over when it is taken.
+            let full = usage.footprint();
             interrupt
                 .sleep_until(began + Duration::from_secs_f64(settings.seconds_at(key.level) * BETWEEN))?;
-            watched =
-                usage.sample().and_then(|last| Ok(Watched { first, last, full: usage.footprint()? })).ok();
+            watched = usage.sample().and_then(|last| Ok(Watched { first, last, full: full? })).ok();
         }
     }
     Ok((load.report(interrupt)?, watched))
@@ -99,6 +100,10 @@ impl Watched {
         }
         // A thread or process that ends takes its count with it.
         let (user, system) = ((last.user - first.user).max(0.0), (last.system - first.system).max(0.0));
+        let total = (last.total - first.total).max(0.0);
+        // The ticks say how the time is shared out; the finer clock how much it is.
+        let in_user = if user + system > 0.0 { user / (user + system) } else { 0.0 };
+        let (user, system) = (total * in_user, total * (1.0 - in_user));
         let switches =
             first.switches.zip(last.switches).map(|(first, last)| last.saturating_sub(first) as f64);
         Some(ServerUse {
@@ -141,7 +146,7 @@ mod tests {
     use super::*;
 
     fn sample(at: Instant, user: f64, system: f64, switches: Option<u64>) -> Sample {
-        Sample { at, user, system, switches, processes: 1, threads: 1 }
+        Sample { at, user, system, total: user + system, switches, processes: 1, threads: 1 }
     }
 
     #[test]
