@@ -45,6 +45,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
         needed_by: "workers that wait for a real server",
     },
     Program { name: "valgrind", package: "valgrind", needed_by: "the stack arena under valgrind" },
+    Program { name: "chromium", package: "chromium", needed_by: "the lab's report in a browser" },
     Program { name: "strace", package: "strace", needed_by: "tests that count system calls" },
 ];
 

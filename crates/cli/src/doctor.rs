@@ -9,10 +9,10 @@ mod bounds;
 mod capacity;
 mod cgroup;
 mod drivers;
-mod files;
+pub(crate) mod files;
 mod kernel;
 mod limits;
-mod report;
+pub(crate) mod report;
 mod settings;
 mod stacks;
 

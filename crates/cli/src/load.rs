@@ -41,12 +41,15 @@ use sockets::Dialer;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 use tally::Tally;
 use target::Target;
 use window::Measured;
+
+/// What `--mark` writes to stderr when the measured time begins.
+pub(crate) const MARK: &str = "measuring";
 
 /// The longest warm-up that is made unasked, in seconds, and its part of the measured time.
 const WARM_UP: (f64, f64) = (1.0, 0.1);
@@ -137,6 +140,10 @@ pub(crate) struct Load {
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
+
+    /// Say on stderr when the measured time begins, for a program that watches the server meanwhile
+    #[arg(long, hide = true)]
+    mark: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +195,7 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         watch_signals(&stop).map_err(|error| format!("cannot watch for signals: {error}"))?;
         let shared = Shared::new(stop);
+        shared.mark.store(self.mark, Ordering::Relaxed);
         let connections = |thread| order.plan.share(thread).1;
         let (plan, keep_alive) = (&order.plan, order.plan.keep_alive);
         let progress = Progress::new(plan, self.quiet);

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod lab;
 mod load;
 mod log;
 mod serve;
@@ -28,6 +29,9 @@ enum Command {
     Serve(serve::Serve),
     Load(load::Load),
     Doctor(doctor::Doctor),
+    Lab(lab::Lab),
+    #[command(hide = true)]
+    LabPart(lab::LabPart),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +40,8 @@ fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Lab(command) => command.run(),
+        Command::LabPart(command) => command.run(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

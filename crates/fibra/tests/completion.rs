@@ -696,7 +696,7 @@ fn a_delayed_start_can_be_waited_for() {
 /// Waits for several that are ended at random moments, over and over: each result comes once, and nobody waits for ever.
 #[test]
 fn storm_of_waits_that_are_ended() {
-    fn wait_for_all(handles: Vec<JoinHandle<usize>>, random: &mut Random) {
+    fn wait_for_all(handles: Vec<JoinHandle<usize>>, random: &Random) {
         let mut left = handles;
         let mut results = Vec::new();
         while !left.is_empty() {
@@ -740,7 +740,7 @@ fn storm_of_waits_that_are_ended() {
     let random = Arc::new(Mutex::new(Random::seeded()));
     each(move |setting| {
         let until = storm_end();
-        let mut random = random.lock().unwrap().split();
+        let random = random.lock().unwrap().split();
         while Instant::now() < until {
             let waiters: Vec<_> = (0..3)
                 .map(|_| {
@@ -750,8 +750,8 @@ fn storm_of_waits_that_are_ended() {
                         sleep(nap);
                         number
                     });
-                    let mut random = random.split();
-                    setting.spawn(move || wait_for_all(handles, &mut random))
+                    let random = random.split();
+                    setting.spawn(move || wait_for_all(handles, &random))
                 })
                 .collect();
             settings::join_all(waiters);

@@ -76,6 +76,9 @@ fn a_handle_means_nothing_to_another_loop() {
     assert_eq!((one.data, other.data), (1, 1));
 }
 
+/// Bytes of stack that do not grow with the number of calls.
+const FEW: usize = 1024;
+
 /// The addresses between which the stack has been.
 struct Depth(usize, usize);
 
@@ -102,7 +105,8 @@ fn a_million_continuations_do_not_grow_the_stack() {
     events.call_soon(next);
     events.run().unwrap();
     let (left, Depth(low, high)) = events.data;
-    assert_eq!((left, high - low), (0, 0), "each was called at the same depth");
+    assert_eq!(left, 0);
+    assert!(high - low < FEW, "each was called at about the same depth");
 }
 
 #[test]
@@ -131,7 +135,7 @@ fn a_callback_server_of_a_million_continuations_keeps_its_stack() {
     events.call_soon(move |events| serve(events, 0, finished));
     events.run().unwrap();
     assert_eq!(done.get(), 500_000);
-    assert_eq!(events.data.0, events.data.1);
+    assert!(events.data.1 - events.data.0 < FEW);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn every_connection_of_a_burst_is_accepted() {
 #[test]
 fn connection_that_meets_a_cancelled_accept_goes_to_another() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, over) = (listener.local_addr().unwrap(), Stop::new());
         let (cancelled, connected) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -81,7 +81,7 @@ fn connection_that_meets_a_cancelled_accept_goes_to_another() {
             // One that stays: whatever the others do, nothing may be left lying.
             for cancels in [false, true, true, true, true] {
                 let (listener, over, cancelled) = (&listener, &over, &cancelled);
-                let mut random = random.split();
+                let random = random.split();
                 scope.spawn(move || {
                     let enrolled_for_the_end = over.enroll();
                     while !over.is_triggered() {
@@ -109,7 +109,7 @@ fn connection_that_meets_a_cancelled_accept_goes_to_another() {
             }
             let clients: Vec<_> = (0..4)
                 .map(|_| {
-                    let (mut random, connected) = (random.split(), &connected);
+                    let (random, connected) = (random.split(), &connected);
                     scope.spawn(move || {
                         while Instant::now() < until {
                             let mut stream = TcpStream::connect(address).unwrap();
@@ -134,7 +134,7 @@ fn connection_that_meets_a_cancelled_accept_goes_to_another() {
 #[test]
 fn packet_that_meets_a_timed_out_wait_goes_to_another() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         server.set_read_timeout(Some(Duration::from_micros(150))).unwrap();
         let (address, answered) = (server.local_addr().unwrap(), AtomicUsize::new(0));
@@ -152,7 +152,7 @@ fn packet_that_meets_a_timed_out_wait_goes_to_another() {
             }
             let clients: Vec<_> = (0..4)
                 .map(|_| {
-                    let (mut random, answered) = (random.split(), &answered);
+                    let (random, answered) = (random.split(), &answered);
                     scope.spawn(move || {
                         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
                         socket.connect(address).unwrap();

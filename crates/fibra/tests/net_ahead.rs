@@ -237,10 +237,10 @@ fn daemons_that_accept_when_their_runtime_ends_leave_nothing_behind() {
     let _alone = alone();
     let before = open_descriptors();
     within(SOON + network::stress_time(), || {
-        let (mut random, end) = (Random::seeded(), storm_end());
+        let (random, end) = (Random::seeded(), storm_end());
         let mut rounds = 0;
         while rounds < 20 || Instant::now() < end {
-            let mut random = random.split();
+            let random = random.split();
             let clients = Runtime::builder().workers(1 + rounds % 4).run(move || {
                 let addresses: Vec<_> = (0..4)
                     .map(|_| {
@@ -271,7 +271,7 @@ fn daemons_that_accept_when_their_runtime_ends_leave_nothing_behind() {
 /// Accepts with waits that are ended at random moments, by timeouts and by requests to stop. Returns how many it has served.
 fn accept_impatiently(
     incoming: &mut IncomingAhead<'_>,
-    mut random: Random,
+    random: Random,
     mut waits: usize,
     end: Instant,
 ) -> usize {
@@ -307,13 +307,13 @@ fn waits_that_are_ended_early_lose_no_connection() {
     // Most of these end by the clock, so there are fewer of them than other storms have.
     let waits = all.div_ceil(20);
     on_runtimes(move || {
-        let mut random = Random::seeded();
+        let random = Random::seeded();
         let (listener, address) = listen();
         let (over, connected) = (AtomicBool::new(false), AtomicUsize::new(0));
         let mut served = 0;
         fibra::scope(|scope| {
             let clients = [(); 4].map(|()| {
-                let mut random = random.split();
+                let random = random.split();
                 let (over, connected) = (&over, &connected);
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {

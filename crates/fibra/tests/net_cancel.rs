@@ -114,7 +114,7 @@ impl Drop for Over<'_> {
 }
 
 /// A pause of a random kind, or none.
-fn pause(random: &mut Random) {
+fn pause(random: &Random) {
     match random.below(4) {
         0 => {}
         1 => fibra::yield_now(),
@@ -150,7 +150,7 @@ impl Ends {
     /// `limit` sets the timeout.
     fn briefly<T>(
         &self,
-        random: &mut Random,
+        random: &Random,
         counts: &Counts,
         limit: impl FnOnce(Option<Duration>),
         wait: impl FnOnce() -> io::Result<T>,
@@ -193,7 +193,7 @@ impl Ends {
 }
 
 /// Makes a request to stop soon: by another coroutine of the worker, by one that any worker may take, by a thread.
-fn request(thread: &mpsc::Sender<Stop>, random: &mut Random, stop: Stop) {
+fn request(thread: &mpsc::Sender<Stop>, random: &Random, stop: Stop) {
     let delay = random.micros(LONGEST);
     match random.below(3) {
         0 => thread.send(stop).unwrap(),
@@ -323,13 +323,13 @@ stream!(UnixStream, UnixStream::pair().unwrap());
 // Reads.
 
 /// Writes a stream at random moments until it is `over`. Returns how many bytes it has.
-fn write_at_random(stream: &impl Stream, mut random: Random, over: &AtomicBool) -> u64 {
+fn write_at_random(stream: &impl Stream, random: Random, over: &AtomicBool) -> u64 {
     let mut written = 0;
     while !over.load(Ordering::Relaxed) {
         let count = 1 + random.below(40);
         stream.write_all(bytes_at(written, count as usize)).unwrap();
         written += count;
-        pause(&mut random);
+        pause(&random);
     }
     written
 }
@@ -348,7 +348,7 @@ impl<S: Stream> Reader<'_, S> {
     fn briefly(&mut self, buffer: &mut [u8], read: impl FnOnce(&S, &mut [u8]) -> io::Result<usize>) {
         let limit = |timeout| self.stream.limit_reads(timeout);
         let read = || read(self.stream, buffer);
-        let count = self.ends.briefly(&mut self.random, self.counts, limit, read);
+        let count = self.ends.briefly(&self.random, self.counts, limit, read);
         take(buffer, count.unwrap_or(Ok(0)).unwrap(), &mut self.place);
     }
 
@@ -367,7 +367,7 @@ impl<S: Stream> Reader<'_, S> {
             _ => self.briefly(rotation.next(), |stream, buffer| stream.read(buffer)),
         }
         if self.random.below(16) == 0 {
-            pause(&mut self.random);
+            pause(&self.random);
             rotation.check();
         }
     }
@@ -413,7 +413,7 @@ impl<S: Stream> Reader<'_, S> {
     }
 }
 
-fn read_impatiently<S: Stream>(ends: &Ends, counts: &Counts, mut random: Random, work: Work) {
+fn read_impatiently<S: Stream>(ends: &Ends, counts: &Counts, random: Random, work: Work) {
     let (one, other) = S::pair();
     let over = AtomicBool::new(false);
     let moments = random.split();
@@ -429,7 +429,7 @@ fn read_impatiently<S: Stream>(ends: &Ends, counts: &Counts, mut random: Random,
 
 fn storm_of_reads(ends: &Ends) {
     const PAIRS: u64 = 16;
-    let (mut random, work, counts) = (Random::seeded(), Work::part(PAIRS), Counts::default());
+    let (random, work, counts) = (Random::seeded(), Work::part(PAIRS), Counts::default());
     fibra::scope(|scope| {
         for _ in 0..PAIRS / 2 {
             let (first, second) = (random.split(), random.split());
@@ -464,7 +464,7 @@ fn write_impatiently(
     stream: &impl Stream,
     ends: &Ends,
     counts: &Counts,
-    random: &mut Random,
+    random: &Random,
     mut work: Work,
 ) -> u64 {
     let mut buffer = vec![CANARY; 1 << 15];
@@ -492,7 +492,7 @@ fn write_impatiently(
 }
 
 /// Reads a stream to its end, and more slowly than it is written. Returns how many bytes it has.
-fn read_slowly(stream: &impl Stream, random: &mut Random, over: &AtomicBool) -> u64 {
+fn read_slowly(stream: &impl Stream, random: &Random, over: &AtomicBool) -> u64 {
     let mut buffer = vec![CANARY; 1 << 13];
     let mut place = 0;
     loop {
@@ -514,16 +514,16 @@ fn read_slowly(stream: &impl Stream, random: &mut Random, over: &AtomicBool) -> 
     }
 }
 
-fn write_to_a_slow_reader<S: Stream>(ends: &Ends, counts: &Counts, mut random: Random, work: Work) {
+fn write_to_a_slow_reader<S: Stream>(ends: &Ends, counts: &Counts, random: Random, work: Work) {
     let (one, other) = S::pair();
     rustix::net::sockopt::set_socket_send_buffer_size(&one, 1 << 14).unwrap();
     let over = AtomicBool::new(false);
-    let mut moments = random.split();
+    let moments = random.split();
     fibra::scope(|scope| {
         let over = &over;
         let guard = Over(over);
-        let reading = scope.spawn(move || read_slowly(&other, &mut moments, over));
-        let written = write_impatiently(&one, ends, counts, &mut random, work);
+        let reading = scope.spawn(move || read_slowly(&other, &moments, over));
+        let written = write_impatiently(&one, ends, counts, &random, work);
         drop((one, guard));
         assert_eq!(reading.join().unwrap(), written, "bytes read, and written");
     });
@@ -531,7 +531,7 @@ fn write_to_a_slow_reader<S: Stream>(ends: &Ends, counts: &Counts, mut random: R
 
 fn storm_of_writes(ends: &Ends) {
     const PAIRS: u64 = 16;
-    let (mut random, work, counts) = (Random::seeded(), Work::part(PAIRS), Counts::default());
+    let (random, work, counts) = (Random::seeded(), Work::part(PAIRS), Counts::default());
     fibra::scope(|scope| {
         for _ in 0..PAIRS / 2 {
             let (first, second) = (random.split(), random.split());
@@ -644,7 +644,7 @@ fn serve(stream: &impl Stream) -> Option<u64> {
 /// Connects at random moments, each time with the next number, until it is `over`. Some wait for the answer, others have gone when they are accepted.
 fn connect_at_random<L: Listener>(
     address: &L::Address,
-    random: &mut Random,
+    random: &Random,
     numbers: &AtomicU64,
     over: &AtomicBool,
 ) {
@@ -661,28 +661,28 @@ fn connect_at_random<L: Listener>(
     }
 }
 
-fn accept_impatiently<L: Listener>(ends: &Ends, counts: &Counts, mut random: Random, work: Work) {
+fn accept_impatiently<L: Listener>(ends: &Ends, counts: &Counts, random: Random, work: Work) {
     let (listener, address) = L::open();
     let (over, numbers) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut accepted: Vec<u64> = Vec::new();
     // Later there may always be somebody to accept, on a machine that is slow to make the requests.
-    let stopped = ends.briefly(&mut random, counts, |_| (), || listener.accept());
+    let stopped = ends.briefly(&random, counts, |_| (), || listener.accept());
     assert!(stopped.is_none(), "nobody has come yet");
     fibra::scope(|scope| {
         let (listener, address, over, numbers) = (&listener, &address, &over, &numbers);
         let guard = Over(over);
         let connecting = [(); 3].map(|()| {
-            let mut random = random.split();
-            scope.spawn(move || connect_at_random::<L>(address, &mut random, numbers, over))
+            let random = random.split();
+            scope.spawn(move || connect_at_random::<L>(address, &random, numbers, over))
         });
         let accepting = [(); 2].map(|()| {
-            let (mut random, mut work) = (random.split(), work.clone());
+            let (random, mut work) = (random.split(), work.clone());
             scope.spawn(move || {
                 let mut accepted = Vec::new();
                 while work.goes_on() {
-                    match ends.briefly(&mut random, counts, |_| (), || listener.accept()) {
+                    match ends.briefly(&random, counts, |_| (), || listener.accept()) {
                         Some(stream) => accepted.push(serve(&stream.unwrap()).unwrap()),
-                        None => pause(&mut random),
+                        None => pause(&random),
                     }
                 }
                 accepted
@@ -714,7 +714,7 @@ fn accept_impatiently<L: Listener>(ends: &Ends, counts: &Counts, mut random: Ran
 #[test]
 fn accepts_that_are_stopped_lose_no_connection() {
     storm(|| {
-        let (mut random, ends, counts) = (Random::seeded(), Ends::requests(), Counts::default());
+        let (random, ends, counts) = (Random::seeded(), Ends::requests(), Counts::default());
         let work = Work::part(8);
         fibra::scope(|scope| {
             for _ in 0..2 {
@@ -745,7 +745,7 @@ fn accept_until_closed(listener: &impl Listener) -> Vec<u64> {
 /// Connects until nobody listens any more. Returns who was answered.
 fn connect_until_refused<L: Listener>(
     address: &L::Address,
-    random: &mut Random,
+    random: &Random,
     numbers: &AtomicU64,
 ) -> Vec<u64> {
     let mut answered = Vec::new();
@@ -764,7 +764,7 @@ fn connect_until_refused<L: Listener>(
 }
 
 /// One listener that is closed at a random moment.
-fn close_while_accepting<L: Listener>(closer: Closer, random: &mut Random) -> u64 {
+fn close_while_accepting<L: Listener>(closer: Closer, random: &Random) -> u64 {
     let (listener, address) = L::open();
     let listener = Arc::new(listener);
     let accepting: Vec<_> = (0..3)
@@ -776,8 +776,8 @@ fn close_while_accepting<L: Listener>(closer: Closer, random: &mut Random) -> u6
     let numbers = Arc::new(AtomicU64::new(0));
     let connecting: Vec<_> = (0..2)
         .map(|_| {
-            let (address, mut random, numbers) = (address.clone(), random.split(), Arc::clone(&numbers));
-            fibra::spawn(move || connect_until_refused::<L>(&address, &mut random, &numbers))
+            let (address, random, numbers) = (address.clone(), random.split(), Arc::clone(&numbers));
+            fibra::spawn(move || connect_until_refused::<L>(&address, &random, &numbers))
         })
         .collect();
     fibra::sleep(random.micros(4 * LONGEST));
@@ -795,12 +795,12 @@ fn close_while_accepting<L: Listener>(closer: Closer, random: &mut Random) -> u6
 #[test]
 fn listeners_that_are_closed_have_served_whom_they_accepted() {
     storm(|| {
-        let (mut random, mut work) = (Random::seeded(), Work::part(250));
+        let (random, mut work) = (Random::seeded(), Work::part(250));
         let (mut rounds, mut accepted) = (0, 0);
         while work.goes_on() {
-            let closer = Closer::any(&mut random);
-            accepted += close_while_accepting::<TcpListener>(closer, &mut random);
-            accepted += close_while_accepting::<UnixListener>(closer, &mut random);
+            let closer = Closer::any(&random);
+            accepted += close_while_accepting::<TcpListener>(closer, &random);
+            accepted += close_while_accepting::<UnixListener>(closer, &random);
             rounds += 2;
         }
         println!("{rounds} closed, {accepted} accepted");
@@ -809,11 +809,11 @@ fn listeners_that_are_closed_have_served_whom_they_accepted() {
 }
 
 /// Connects, with waits that are ended early, to a listener that has room for one at a time.
-fn connect_impatiently<L: Listener>(ends: &Ends, counts: &Counts, mut random: Random, mut work: Work) {
+fn connect_impatiently<L: Listener>(ends: &Ends, counts: &Counts, random: Random, mut work: Work) {
     let (listener, address) = L::open();
     rustix::net::listen(&listener, 0).unwrap();
     let over = AtomicBool::new(false);
-    let mut moments = random.split();
+    let moments = random.split();
     fibra::scope(|scope| {
         let over = &over;
         let guard = Over(over);
@@ -827,7 +827,7 @@ fn connect_impatiently<L: Listener>(ends: &Ends, counts: &Counts, mut random: Ra
         while work.goes_on() {
             let timeout = Cell::new(None);
             let stream = ends.briefly(
-                &mut random,
+                &random,
                 counts,
                 |limit| timeout.set(limit),
                 || {
@@ -846,7 +846,7 @@ fn connect_impatiently<L: Listener>(ends: &Ends, counts: &Counts, mut random: Ra
 #[test]
 fn connects_that_are_stopped_or_time_out_leave_nothing_behind() {
     storm(|| {
-        let mut random = Random::seeded();
+        let random = Random::seeded();
         for ends in [Ends::timeouts(), Ends::requests()] {
             let (counts, work) = (Counts::default(), Work::part(16));
             fibra::scope(|scope| {
@@ -878,7 +878,7 @@ enum Closer {
 }
 
 impl Closer {
-    fn any(random: &mut Random) -> Closer {
+    fn any(random: &Random) -> Closer {
         [Closer::Here, Closer::AnyWorker, Closer::Thread][random.below(3) as usize]
     }
 
@@ -918,7 +918,7 @@ fn waiter<S: Send + Sync + 'static>(socket: &Arc<S>, wait: fn(&S) -> io::Result<
 fn close_what_is_in_use(
     waiters: impl Fn() -> Vec<Waiter>,
     close: impl FnOnce() + Send + 'static,
-    random: &mut Random,
+    random: &Random,
 ) {
     let tasks: Vec<_> = waiters().into_iter().map(fibra::spawn).collect();
     let threads = if random.below(4) == 0 { waiters() } else { Vec::new() };
@@ -929,7 +929,7 @@ fn close_what_is_in_use(
     threads.into_iter().for_each(join);
 }
 
-fn close_a_stream<S: Stream>(close: fn(&S), random: &mut Random) {
+fn close_a_stream<S: Stream>(close: fn(&S), random: &Random) {
     let (one, other) = S::pair();
     let one = Arc::new(one);
     let waiters = || {
@@ -944,13 +944,13 @@ fn close_a_stream<S: Stream>(close: fn(&S), random: &mut Random) {
             }),
         ]
     };
-    let (over, mut moments) = (AtomicBool::new(false), random.split());
+    let (over, moments) = (AtomicBool::new(false), random.split());
     fibra::scope(|scope| {
         let over = &over;
         let guard = Over(over);
         scope.spawn(move || {
             while !over.load(Ordering::Relaxed) && other.write(b"bytes").is_ok() {
-                pause(&mut moments);
+                pause(&moments);
             }
         });
         let closing = Arc::clone(&one);
@@ -959,7 +959,7 @@ fn close_a_stream<S: Stream>(close: fn(&S), random: &mut Random) {
     });
 }
 
-fn close_a_listener<L: Listener>(random: &mut Random) {
+fn close_a_listener<L: Listener>(random: &Random) {
     let (listener, address) = L::open();
     let listener = Arc::new(listener);
     let waiters = || {
@@ -972,7 +972,7 @@ fn close_a_listener<L: Listener>(random: &mut Random) {
     drop(client);
 }
 
-fn close_datagrams(random: &mut Random) {
+fn close_datagrams(random: &Random) {
     let (one, other) = <UdpSocket as Datagrams>::pair();
     let one = Arc::new(one);
     let waiters = || {
@@ -1003,15 +1003,15 @@ fn close_datagrams(random: &mut Random) {
 #[test]
 fn closing_ends_every_wait_whoever_closes_and_whoever_waits() {
     storm(|| {
-        let (mut random, mut work) = (Random::seeded(), Work::part(40));
+        let (random, mut work) = (Random::seeded(), Work::part(40));
         let mut rounds = 0;
         while work.goes_on() {
             match random.below(5) {
-                0 => close_a_stream(TcpStream::close, &mut random),
-                1 => close_a_stream(UnixStream::close, &mut random),
-                2 => close_a_listener::<TcpListener>(&mut random),
-                3 => close_a_listener::<UnixListener>(&mut random),
-                _ => close_datagrams(&mut random),
+                0 => close_a_stream(TcpStream::close, &random),
+                1 => close_a_stream(UnixStream::close, &random),
+                2 => close_a_listener::<TcpListener>(&random),
+                3 => close_a_listener::<UnixListener>(&random),
+                _ => close_datagrams(&random),
             }
             rounds += 1;
         }
@@ -1086,10 +1086,10 @@ fn packet(number: u64) -> Vec<u8> {
     packet
 }
 
-fn receive_impatiently<S: Datagrams>(ends: &Ends, counts: &Counts, mut random: Random, mut work: Work) {
+fn receive_impatiently<S: Datagrams>(ends: &Ends, counts: &Counts, random: Random, mut work: Work) {
     let (one, other) = S::pair();
     let (over, received) = (AtomicBool::new(false), AtomicU64::new(0));
-    let mut moments = random.split();
+    let moments = random.split();
     let mut seen = Vec::new();
     let mut buffers = [[CANARY; BUFFER]; 6];
     let mut rotation = Rotation::new(buffers.iter_mut().map(|buffer| &mut buffer[..]));
@@ -1123,16 +1123,16 @@ fn receive_impatiently<S: Datagrams>(ends: &Ends, counts: &Counts, mut random: R
             let buffer = rotation.next();
             let limit = |timeout| one.limit_reads(timeout);
             let count = match random.below(4) {
-                0 => ends.briefly(&mut random, counts, limit, || one.wait_readable().map(|()| 0)),
-                1 => ends.briefly(&mut random, counts, limit, || one.recv_from(buffer)),
-                _ => ends.briefly(&mut random, counts, limit, || one.recv(buffer)),
+                0 => ends.briefly(&random, counts, limit, || one.wait_readable().map(|()| 0)),
+                1 => ends.briefly(&random, counts, limit, || one.recv_from(buffer)),
+                _ => ends.briefly(&random, counts, limit, || one.recv(buffer)),
             };
             match count.unwrap_or(Ok(0)).unwrap() {
                 0 => untouched(buffer),
                 count => drop(note(buffer, count)),
             }
             if random.below(16) == 0 {
-                pause(&mut random);
+                pause(&random);
                 rotation.check();
             }
         }
@@ -1153,7 +1153,7 @@ fn receive_impatiently<S: Datagrams>(ends: &Ends, counts: &Counts, mut random: R
 
 fn storm_of_packets(ends: &Ends) {
     const PAIRS: u64 = 16;
-    let (mut random, work, counts) = (Random::seeded(), Work::part(PAIRS), Counts::default());
+    let (random, work, counts) = (Random::seeded(), Work::part(PAIRS), Counts::default());
     fibra::scope(|scope| {
         for _ in 0..PAIRS / 2 {
             let (first, second) = (random.split(), random.split());
@@ -1204,7 +1204,7 @@ fn daemon(body: impl FnOnce() + Send + 'static) {
 }
 
 /// Daemons that wait for streams when the runtime ends. Returns what is to be looked at afterwards.
-fn daemons_of_streams<S: Stream>(back: &Back, random: &mut Random) -> impl FnOnce() + use<S> {
+fn daemons_of_streams<S: Stream>(back: &Back, random: &Random) -> impl FnOnce() + use<S> {
     let looks = (
         daemons_that_read::<S>(back),
         daemon_that_reads_busily::<S>(back, random),
@@ -1233,14 +1233,14 @@ fn daemons_that_read<S: Stream>(back: &Back) -> impl FnOnce() + use<S> {
 }
 
 /// While the runtime ends, a thread goes on writing. What the daemon has not read is there afterwards.
-fn daemon_that_reads_busily<S: Stream>(back: &Back, random: &mut Random) -> impl FnOnce() + use<S> {
+fn daemon_that_reads_busily<S: Stream>(back: &Back, random: &Random) -> impl FnOnce() + use<S> {
     let (one, other) = S::pair();
     let (one, over, place) = (Arc::new(one), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let writing = {
         let (over, random) = (Arc::clone(&over), random.split());
         thread::spawn(move || write_at_random(&other, random, &over))
     };
-    let (mut random, mut lent) = (random.split(), Lent::new(back));
+    let (random, mut lent) = (random.split(), Lent::new(back));
     let (reads, read) = (Arc::clone(&one), Arc::clone(&place));
     daemon(move || {
         loop {
@@ -1347,13 +1347,13 @@ fn daemons_of_datagrams<S: Datagrams>(back: &Back) -> impl FnOnce() + use<S> {
 /// How many daemons lend something in all.
 const LENT: usize = 2 * 4 + 2 * 5 + 2 * 2;
 
-fn end_a_runtime(workers: usize, random: &mut Random) {
+fn end_a_runtime(workers: usize, random: &Random) {
     let back = Back::default();
-    let (lent, mut random) = (Arc::clone(&back), random.split());
+    let (lent, random) = (Arc::clone(&back), random.split());
     let afterwards = Runtime::builder().workers(workers).run(move || {
         let afterwards: Vec<Box<dyn FnOnce() + Send>> = vec![
-            Box::new(daemons_of_streams::<TcpStream>(&lent, &mut random)),
-            Box::new(daemons_of_streams::<UnixStream>(&lent, &mut random)),
+            Box::new(daemons_of_streams::<TcpStream>(&lent, &random)),
+            Box::new(daemons_of_streams::<UnixStream>(&lent, &random)),
             Box::new(daemons_of_listeners::<TcpListener>(&lent)),
             Box::new(daemons_of_listeners::<UnixListener>(&lent)),
             Box::new(daemons_of_datagrams::<UdpSocket>(&lent)),
@@ -1374,10 +1374,10 @@ fn daemons_that_wait_when_their_runtime_ends_leave_nothing_in_the_kernel() {
     let _alone = alone();
     let before = open_descriptors();
     within(Duration::from_secs(60) + stress_time(), || {
-        let (mut random, mut work) = (Random::seeded(), Work::part(1500));
+        let (random, mut work) = (Random::seeded(), Work::part(1500));
         let mut rounds = 0;
         while work.goes_on() {
-            end_a_runtime(1 + rounds % 4, &mut random);
+            end_a_runtime(1 + rounds % 4, &random);
             rounds += 1;
         }
         println!("{rounds} runtimes");

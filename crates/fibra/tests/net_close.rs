@@ -40,7 +40,7 @@ const WAITS: [fn(&TcpStream) -> io::Result<()>; 6] = [
 fn close_ends_whatever_is_in_progress() {
     // From a coroutine and from a thread, with nobody waiting yet and with everybody.
     on_workers(BOTH, || {
-        let mut random = Random::seeded();
+        let random = Random::seeded();
         for round in 0..40 {
             let (one, _other) = tcp_pair();
             let one = Arc::new(one);
@@ -174,11 +174,11 @@ fn close_ends_waits_for_packets() {
 #[test]
 fn close_in_the_midst_of_traffic_ends_it() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let (ended, ended_early) = (AtomicUsize::new(0), AtomicUsize::new(0));
         fibra::scope(|scope| {
             for _ in 0..8 {
-                let mut random = random.split();
+                let random = random.split();
                 let (ended, ended_early) = (&ended, &ended_early);
                 scope.spawn(move || {
                     while Instant::now() < until {

@@ -33,11 +33,11 @@ impl Ghost {
 #[test]
 fn events_of_closed_descriptors_do_not_reach_those_who_have_their_numbers_now() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let exchanges = AtomicUsize::new(0);
         fibra::scope(|scope| {
             for tag in 1..=8_u8 {
-                let (mut random, exchanges) = (random.split(), &exchanges);
+                let (random, exchanges) = (random.split(), &exchanges);
                 scope.spawn(move || {
                     let mut ghosts = Vec::new();
                     while Instant::now() < until {
@@ -47,7 +47,7 @@ fn events_of_closed_descriptors_do_not_reach_those_who_have_their_numbers_now() 
                             ghosts.swap_remove(at);
                         }
                         ghosts.iter_mut().for_each(Ghost::haunt);
-                        exchange(tag, &mut random, &mut ghosts);
+                        exchange(tag, &random, &mut ghosts);
                         exchanges.fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -58,7 +58,7 @@ fn events_of_closed_descriptors_do_not_reach_those_who_have_their_numbers_now() 
 }
 
 /// A conversation on fresh descriptors, in the midst of events of old ones.
-fn exchange(tag: u8, random: &mut Random, ghosts: &mut [Ghost]) {
+fn exchange(tag: u8, random: &Random, ghosts: &mut [Ghost]) {
     let (one, mut other) = UnixStream::pair().unwrap();
     let by_wait = random.below(2) == 0;
     let reading = fibra::spawn(move || {
@@ -90,10 +90,10 @@ fn exchange(tag: u8, random: &mut Random, ghosts: &mut [Ghost]) {
 #[test]
 fn clones_wait_on_while_their_first_number_is_used_by_others() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         fibra::scope(|scope| {
             for tag in 1..=6_u8 {
-                let mut random = random.split();
+                let random = random.split();
                 scope.spawn(move || {
                     while Instant::now() < until {
                         let (mut one, mut other) = UnixStream::pair().unwrap();
@@ -121,10 +121,10 @@ fn clones_wait_on_while_their_first_number_is_used_by_others() {
 #[test]
 fn sockets_that_leave_and_come_back_lose_no_wake_up() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         fibra::scope(|scope| {
             for _ in 0..6 {
-                let mut random = random.split();
+                let random = random.split();
                 scope.spawn(move || {
                     let (mut one, mut other) = tcp_pair();
                     reset_on_close(&one);

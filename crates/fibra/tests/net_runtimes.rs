@@ -105,7 +105,7 @@ fn runtimes_share_a_socket() {
 #[test]
 fn bytes_are_not_lost_while_runtimes_come_and_go() {
     within(LIMIT + network::stress_time(), || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let (one, mut other) = tcp_pair();
         let one = Arc::new(one);
         let over = Arc::new(AtomicBool::new(false));
@@ -126,7 +126,7 @@ fn bytes_are_not_lost_while_runtimes_come_and_go() {
             .collect();
         let passing = {
             let (one, over) = (Arc::clone(&one), Arc::clone(&over));
-            let mut random = random.split();
+            let random = random.split();
             std::thread::spawn(move || {
                 let mut count = 0;
                 while !over.load(Ordering::Acquire) {

@@ -156,14 +156,14 @@ where
     for<'a> &'a S: Read + Write,
 {
     const READERS: usize = 4;
-    let (mut random, until) = (Random::seeded(), storm_end());
+    let (random, until) = (Random::seeded(), storm_end());
     let sent: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
     let received: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
     let took: [AtomicU64; READERS] = [const { AtomicU64::new(0) }; READERS];
     let writing = AtomicUsize::new(2);
     fibra::scope(|scope| {
         for took in &took {
-            let (mut one, mut random, received) = (one, random.split(), &received);
+            let (mut one, random, received) = (one, random.split(), &received);
             scope.spawn(move || {
                 let mut buffer = vec![0; 4096];
                 loop {
@@ -185,7 +185,7 @@ where
             });
         }
         for _ in 0..2 {
-            let (mut other, mut random) = (other, random.split());
+            let (mut other, random) = (other, random.split());
             let (sent, writing, end) = (&sent, &writing, &end);
             scope.spawn(move || {
                 let mut buffer = vec![0; 1 << 14];
@@ -237,14 +237,14 @@ fn bytes_of_a_unix_storm_go_to_exactly_one_reader_each() {
 #[test]
 fn end_that_comes_with_the_last_bytes_is_never_slept_over() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         fibra::scope(|scope| {
             for _ in 0..8 {
-                let mut random = random.split();
+                let random = random.split();
                 scope.spawn(move || {
                     while Instant::now() < until {
                         let (one, other) = tcp_pair();
-                        converse(one, other, &mut random);
+                        converse(one, other, &random);
                     }
                 });
             }
@@ -252,7 +252,7 @@ fn end_that_comes_with_the_last_bytes_is_never_slept_over() {
     });
 }
 
-fn converse(one: TcpStream, mut other: TcpStream, random: &mut Random) {
+fn converse(one: TcpStream, mut other: TcpStream, random: &Random) {
     let one = Arc::new(one);
     let readers: Vec<_> = (0..1 + random.below(2))
         .map(|_| {

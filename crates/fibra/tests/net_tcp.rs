@@ -397,7 +397,7 @@ fn sixty_four_mebibytes_go_both_ways_at_once_over_one_socket() {
         }
         stream.shutdown(Shutdown::Write).unwrap();
     }
-    fn receive(stream: &TcpStream, seed: u64, mut random: Random) {
+    fn receive(stream: &TcpStream, seed: u64, random: Random) {
         let mut received = vec![0; block(0).len()];
         for number in 0..BLOCKS {
             let mut filled = 0;
@@ -415,7 +415,7 @@ fn sixty_four_mebibytes_go_both_ways_at_once_over_one_socket() {
         assert_eq!((&*stream).read(&mut received).unwrap(), 0);
     }
     on_workers(BOTH, || {
-        let mut random = Random::seeded();
+        let random = Random::seeded();
         let (one, other) = tcp_pair();
         let (first, second) = (random.split(), random.split());
         fibra::scope(|scope| {

@@ -90,7 +90,7 @@ fn threads_and_coroutines_talk_in_both_directions() {
 #[test]
 fn bytes_go_to_a_thread_or_a_coroutine_and_never_to_both() {
     on_workers(&[1, 2, 4], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let (one, mut other) = tcp_pair();
         let one = Arc::new(one);
         let sum = Arc::new(AtomicU64::new(0));

@@ -107,7 +107,7 @@ fn longest_timeout_is_no_limit() {
 }
 
 /// Bytes that count up, written at random moments.
-fn write_slowly(mut stream: impl Write, mut random: Random, until: Instant) -> u64 {
+fn write_slowly(mut stream: impl Write, random: Random, until: Instant) -> u64 {
     let mut written = 0_u64;
     while Instant::now() < until {
         let burst: Vec<u8> = (0..1 + random.below(3)).map(|at| (written + at) as u8).collect();
@@ -119,7 +119,7 @@ fn write_slowly(mut stream: impl Write, mut random: Random, until: Instant) -> u
 }
 
 /// Reads with timeouts that mostly end, and are ended by bytes, at about the same time. Returns how many timeouts there were.
-fn read_impatiently(stream: &TcpStream, mut random: Random) -> (u64, u64) {
+fn read_impatiently(stream: &TcpStream, random: Random) -> (u64, u64) {
     let (mut received, mut timeouts) = (0_u64, 0);
     let mut buffer = [0; 4];
     loop {
@@ -147,7 +147,7 @@ fn read_impatiently(stream: &TcpStream, mut random: Random) -> (u64, u64) {
 #[test]
 fn every_byte_arrives_once_and_in_order_whenever_timeouts_strike() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let timeouts = AtomicU64::new(0);
         fibra::scope(|scope| {
             for _ in 0..16 {
@@ -173,12 +173,12 @@ fn every_byte_arrives_once_and_in_order_whenever_timeouts_strike() {
 #[test]
 fn impatient_readers_of_one_socket_leave_no_byte_behind() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let (one, other) = tcp_pair();
         let received: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
         let written = fibra::scope(|scope| {
             for _ in 0..6 {
-                let mut random = random.split();
+                let random = random.split();
                 let (one, received) = (&one, &received);
                 scope.spawn(move || {
                     let mut buffer = [0; 2];
@@ -208,12 +208,12 @@ fn impatient_readers_of_one_socket_leave_no_byte_behind() {
 #[test]
 fn packet_that_meets_a_timeout_is_not_lost() {
     on_workers(BOTH, || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.connect(receiver.local_addr().unwrap()).unwrap();
         receiver.connect(sender.local_addr().unwrap()).unwrap();
-        let mut delays = random.split();
+        let delays = random.split();
         let echo = fibra::spawn(move || {
             let mut number = [0; 8];
             let mut next = 0_u64;
@@ -247,7 +247,7 @@ fn packet_that_meets_a_timeout_is_not_lost() {
 #[test]
 fn timeouts_hold_on_os_threads() {
     within(Duration::from_secs(60), || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let (one, other) = tcp_pair();
         let reader = random.split();
         let reading = thread::spawn(move || read_impatiently(&one, reader));

@@ -132,7 +132,7 @@ fn options_are_set_and_read() {
 #[test]
 fn each_packet_goes_to_one_of_many_receivers() {
     on_workers(&[1, 2, 8], || {
-        let (mut random, until) = (Random::seeded(), storm_end());
+        let (random, until) = (Random::seeded(), storm_end());
         let (one, other) = connected_pair();
         let (sum, received) = (AtomicU64::new(0), AtomicU64::new(0));
         let (mut total, mut sent) = (0_u64, 0);

@@ -474,10 +474,10 @@ fn one_that_never_runs_ahead_is_refused() {
 #[test]
 fn storm_of_spawns_that_are_cancelled_while_they_wait_and_while_they_run() {
     const SIZE: usize = 3;
-    fn spawn_one(pool: &Pool, inside: &Arc<Inside>, random: &mut Random) {
+    fn spawn_one(pool: &Pool, inside: &Arc<Inside>, random: &Random) {
         let (inside, work) = (Arc::clone(inside), random.split());
         let work = move || {
-            let (_inside, mut work) = (inside.enter(), work);
+            let (_inside, work) = (inside.enter(), work);
             match work.below(4) {
                 0 => {}
                 1 => fibra::yield_now(),
@@ -501,12 +501,12 @@ fn storm_of_spawns_that_are_cancelled_while_they_wait_and_while_they_run() {
     let random = Arc::new(Mutex::new(Random::seeded()));
     each(move |setting| {
         let (pool, inside, until) = (Pool::new(SIZE), Arc::<Inside>::default(), storm_end());
-        let mut random = random.lock().unwrap().split();
+        let random = random.lock().unwrap().split();
         while Instant::now() < until {
             let contexts: Vec<JoinHandle<()>> = (0..6)
                 .map(|_| {
-                    let (pool, inside, mut random) = (pool.clone(), Arc::clone(&inside), random.split());
-                    setting.spawn(move || (0..20).for_each(|_| spawn_one(&pool, &inside, &mut random)))
+                    let (pool, inside, random) = (pool.clone(), Arc::clone(&inside), random.split());
+                    setting.spawn(move || (0..20).for_each(|_| spawn_one(&pool, &inside, &random)))
                 })
                 .collect();
             for context in &contexts {
@@ -532,11 +532,11 @@ fn storm_of_spawns_that_are_cancelled_while_they_wait_and_while_they_run() {
 fn storm_of_imaps_whose_consumers_are_ended_and_go() {
     const SIZE: usize = 3;
     const ITEMS: usize = 20;
-    fn consume(pool: &Pool, inside: &Arc<Inside>, random: &mut Random) {
+    fn consume(pool: &Pool, inside: &Arc<Inside>, random: &Random) {
         let (ordered, stays) = (random.below(2) == 0, random.below(3) > 0);
         let (inside, seed) = (Arc::clone(inside), random.split());
         let work = move |number: usize| {
-            let (_inside, mut random) = (inside.enter(), seed.clone());
+            let (_inside, random) = (inside.enter(), seed.clone());
             match (random.next() as usize + number) % 5 {
                 0 => fibra::yield_now(),
                 1 => sleep(random.micros(100)),
@@ -573,12 +573,12 @@ fn storm_of_imaps_whose_consumers_are_ended_and_go() {
     let random = Arc::new(Mutex::new(Random::seeded()));
     each(move |setting| {
         let (pool, inside, until) = (Pool::new(SIZE), Arc::<Inside>::default(), storm_end());
-        let mut random = random.lock().unwrap().split();
+        let random = random.lock().unwrap().split();
         while Instant::now() < until {
             let consumers: Vec<JoinHandle<()>> = (0..4)
                 .map(|_| {
-                    let (pool, inside, mut random) = (pool.clone(), Arc::clone(&inside), random.split());
-                    setting.spawn(move || consume(&pool, &inside, &mut random))
+                    let (pool, inside, random) = (pool.clone(), Arc::clone(&inside), random.split());
+                    setting.spawn(move || consume(&pool, &inside, &random))
                 })
                 .collect();
             for consumer in &consumers {

@@ -1,6 +1,7 @@
 //! `select`: the first of several that can be done is done, fairly, and nothing is lost (row F4).
 
 mod limit;
+mod random;
 mod settings;
 mod waiting;
 
@@ -11,7 +12,7 @@ use fibra::queue::{
 use fibra::sync::{Event, Semaphore};
 use fibra::{Cancelled, scope, timeout};
 use limit::on_workers;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use random::Random;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use waiting::waiting;
@@ -281,31 +282,10 @@ fn a_cancelled_selector_leaves_all_its_lists() {
     });
 }
 
-/// Numbers by chance, from a seed that is printed if the test fails.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        // Marsaglia's xorshift64.
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
-    }
-}
-
-/// The seed of a storm: another in each run, or that of a run that failed.
-fn seed() -> u64 {
-    let seed = std::env::var("FIBRA_STORM").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 8);
-    println!("FIBRA_STORM={seed}");
-    seed | 1
-}
-
 #[test]
 fn in_a_storm_of_selects_with_timeouts_and_cancellations_nothing_is_lost_or_doubled() {
     const ITEMS: u64 = 1500;
-    let seed = seed();
+    let seed = random::seed();
     settings::each(move |setting| {
         for capacity in [0, 1, 5] {
             let queues = [Queue::bounded(capacity), Queue::bounded(capacity)];
@@ -315,7 +295,7 @@ fn in_a_storm_of_selects_with_timeouts_and_cancellations_nothing_is_lost_or_doub
                     .map(|number| {
                         let (queues, count, sum) = (&queues, &count, &sum);
                         setting.spawn_scoped(scope, move || {
-                            let mut random = Random(seed + 2 * number);
+                            let random = Random::new(seed + 2 * number);
                             let mut open = true;
                             while open {
                                 let patience = Duration::from_micros(random.below(40));
@@ -348,7 +328,7 @@ fn in_a_storm_of_selects_with_timeouts_and_cancellations_nothing_is_lost_or_doub
                     .map(|number| {
                         let queues = &queues;
                         setting.spawn_scoped(scope, move || {
-                            let mut random = Random(seed + 2 * (number + 10));
+                            let random = Random::new(seed + 2 * (number + 10));
                             for item in (number..ITEMS).step_by(2) {
                                 let mut item = Some(item);
                                 while let Some(back) = item.take() {
@@ -386,7 +366,7 @@ fn in_a_storm_of_selects_with_timeouts_and_cancellations_nothing_is_lost_or_doub
 
 #[test]
 fn in_a_storm_of_selects_over_a_semaphore_no_permit_is_lost_or_doubled() {
-    let seed = seed();
+    let seed = random::seed();
     settings::each(move |setting| {
         let semaphores = [Semaphore::new(2), Semaphore::new(1)];
         let inside = [AtomicUsize::new(0), AtomicUsize::new(0)];
@@ -394,7 +374,7 @@ fn in_a_storm_of_selects_over_a_semaphore_no_permit_is_lost_or_doubled() {
             for number in 0..4 {
                 let (semaphores, inside) = (&semaphores, &inside);
                 setting.spawn_scoped(scope, move || {
-                    let mut random = Random(seed + 2 * number);
+                    let random = Random::new(seed + 2 * number);
                     for _ in 0..300 {
                         let many = 1 + random.below(2) as usize;
                         let (mut one, mut other) =

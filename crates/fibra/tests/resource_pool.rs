@@ -517,7 +517,7 @@ fn storm_of_gets_that_are_cancelled_in_line_while_they_check_and_while_they_make
     const SIZE: usize = 3;
     type Storming = ResourcePool<Resource, &'static str>;
 
-    fn use_one(pool: &Storming, random: &mut Random) {
+    fn use_one(pool: &Storming, random: &Random) {
         let lent = match random.below(5) {
             0 => pool.try_get().ok().flatten(),
             1 => pool.get_timeout(random.micros(200)).ok(),
@@ -545,7 +545,7 @@ fn storm_of_gets_that_are_cancelled_in_line_while_they_check_and_while_they_make
     let seed = Arc::new(Mutex::new(Random::seeded()));
     each(move |setting| {
         let (factory, until) = (Arc::<Factory>::default(), storm_end());
-        let mut random = seed.lock().unwrap().split();
+        let random = seed.lock().unwrap().split();
         let chance = Arc::new(Mutex::new(random.split()));
         let roll = move |sides| chance.lock().unwrap().below(sides);
         let pool: Storming = ResourcePool::builder(SIZE, {
@@ -573,8 +573,8 @@ fn storm_of_gets_that_are_cancelled_in_line_while_they_check_and_while_they_make
         while Instant::now() < until {
             let users: Vec<JoinHandle<()>> = (0..6)
                 .map(|_| {
-                    let (pool, mut random) = (pool.clone(), random.split());
-                    setting.spawn(move || (0..20).for_each(|_| use_one(&pool, &mut random)))
+                    let (pool, random) = (pool.clone(), random.split());
+                    setting.spawn(move || (0..20).for_each(|_| use_one(&pool, &random)))
                 })
                 .collect();
             for user in &users {

@@ -5,27 +5,27 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A fact; or why there is none, in words for the report.
-pub(super) type Known<T> = Result<T, String>;
+pub(crate) type Known<T> = Result<T, String>;
 
 /// The files of the machine, below a folder: `/`, or a sample in tests.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     root: PathBuf,
 }
 
 impl Files {
-    pub(super) fn new(root: impl Into<PathBuf>) -> Files {
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Files {
         Files { root: root.into() }
     }
 
     /// The text of a file, without white space around it.
-    pub(super) fn text(&self, path: impl AsRef<Path>) -> Known<String> {
+    pub(crate) fn text(&self, path: impl AsRef<Path>) -> Known<String> {
         let path = path.as_ref();
         self.optional(path)?.ok_or_else(|| format!("{}: no such file", path.display()))
     }
 
     /// The same, for a file that need not exist.
-    pub(super) fn optional(&self, path: impl AsRef<Path>) -> Known<Option<String>> {
+    pub(crate) fn optional(&self, path: impl AsRef<Path>) -> Known<Option<String>> {
         let path = path.as_ref();
         let below = path.strip_prefix("/").unwrap_or(path);
         match fs::read_to_string(self.root.join(below)) {
@@ -40,20 +40,20 @@ impl Files {
     }
 
     /// A sysctl that is a number: `vm.max_map_count`.
-    pub(super) fn sysctl(&self, name: &str) -> Known<u64> {
+    pub(crate) fn sysctl(&self, name: &str) -> Known<u64> {
         let path = sysctl_path(name);
         number(&self.text(&path)?, &path)
     }
 
     /// The same, for one that need not exist.
-    pub(super) fn optional_sysctl(&self, name: &str) -> Known<Option<u64>> {
+    pub(crate) fn optional_sysctl(&self, name: &str) -> Known<Option<u64>> {
         let path = sysctl_path(name);
         self.optional(&path)?.map(|text| number(&text, &path)).transpose()
     }
 }
 
 /// Where a sysctl is.
-pub(super) fn sysctl_path(name: &str) -> String {
+pub(crate) fn sysctl_path(name: &str) -> String {
     format!("/proc/sys/{}", name.replace('.', "/"))
 }
 
@@ -62,26 +62,26 @@ fn number(text: &str, path: &str) -> Known<u64> {
 }
 
 /// The value behind `name:` in a file of such lines, as `/proc/self/status` and `/proc/meminfo` are.
-pub(super) fn field<'a>(text: &'a str, name: &str) -> Known<&'a str> {
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> Known<&'a str> {
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     value.map(str::trim).ok_or_else(|| format!("no field {name}"))
 }
 
 /// The value of a field in kB, in bytes.
-pub(super) fn field_bytes(text: &str, name: &str) -> Known<u64> {
+pub(crate) fn field_bytes(text: &str, name: &str) -> Known<u64> {
     let value = field(text, name)?;
     let kib = value.strip_suffix("kB").and_then(|number| number.trim().parse::<u64>().ok());
     kib.and_then(|kib| kib.checked_mul(1024)).ok_or_else(|| format!("{name} is '{value}'"))
 }
 
 /// The number at a position of a line of numbers.
-pub(super) fn nth(text: &str, position: usize) -> Known<u64> {
+pub(crate) fn nth(text: &str, position: usize) -> Known<u64> {
     let word = text.split_whitespace().nth(position);
     word.and_then(|word| word.parse().ok()).ok_or_else(|| format!("'{text}' is not what was expected"))
 }
 
 /// How many there are in a list such as `0-3,8`.
-pub(super) fn count_of_list(text: &str) -> Known<u64> {
+pub(crate) fn count_of_list(text: &str) -> Known<u64> {
     let part = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (first.trim().parse::<u64>().ok()?, last.trim().parse::<u64>().ok()?);

@@ -118,7 +118,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// `1,048,576`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -131,13 +131,13 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// The same with three figures that count, rounded down: an estimate has no more.
-pub(super) fn about(number: u64) -> String {
+pub(crate) fn about(number: u64) -> String {
     let unit = 10u64.pow(number.max(1).ilog10().saturating_sub(2));
     grouped(number / unit * unit)
 }
 
 /// `23.5 GiB`.
-pub(super) fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     const UNITS: [&str; 7] = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let power = (number.max(1).ilog2() / 10) as usize;
     let value = number as f64 / (1u64 << (10 * power)) as f64;

@@ -230,7 +230,11 @@ impl<'a, C: Conversation> Client<'a, C> {
 
     /// Begins and ends the measured time; what was due in it has been begun as far as connections are free.
     fn follow_window(&mut self, now: u64) {
-        if self.window.follow(now) {
+        let ends = self.window.follow(now);
+        if self.window.has_begun() {
+            self.shared.measuring();
+        }
+        if ends {
             let unsent = self.pace.as_mut().map_or(0, Pace::give_up);
             self.progress[2] += unsent;
             self.tally.failed(Fault::NotSent, unsent);

@@ -2,6 +2,7 @@
 
 use super::pace::Length;
 use super::sockets::Dialer;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     taken: AtomicU64,
     /// A signal has come.
     stop: Arc<AtomicBool>,
+    /// It is yet to be said that the measured time begins.
+    pub(super) mark: AtomicBool,
     /// For the progress, brought up to date several times a second: connections opened, requests answered and failed, counted or not.
     pub(super) opened: AtomicU64,
     pub(super) answered: AtomicU64,
@@ -56,6 +59,7 @@ impl Shared {
             start: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             stop,
+            mark: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -73,6 +77,14 @@ impl Shared {
 
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// The measured time has begun: says so, once, if that is wanted.
+    pub(super) fn measuring(&self) {
+        if self.mark.load(Ordering::Relaxed) && self.mark.swap(false, Ordering::Relaxed) {
+            // Nobody need be there to read it.
+            let _ = writeln!(std::io::stderr(), "{}", super::MARK);
+        }
     }
 
     /// One more thread is ready; the last one sets the start.

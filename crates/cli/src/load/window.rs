@@ -53,6 +53,10 @@ impl Window {
         ends
     }
 
+    pub(super) fn has_begun(&self) -> bool {
+        self.opened.is_some()
+    }
+
     /// A counted request was done.
     pub(super) fn note(&mut self, done: u64) {
         self.last = self.last.max(done);
