@@ -228,6 +228,22 @@ fn a_timer_that_is_put_off_is_called_later_only() {
 }
 
 #[test]
+fn a_due_timer_that_is_put_off_for_ever_by_a_callback_before_it_is_not_called() {
+    let mut events = EventLoop::with_data(Vec::new()).unwrap();
+    let past = Instant::now() - MOMENT;
+    let other = Rc::new(Cell::new(None));
+    let found = Rc::clone(&other);
+    events.call_at(past, move |events| {
+        events.data.push(1);
+        assert!(events.put_off(found.get().unwrap(), Duration::MAX));
+    });
+    other.set(Some(events.call_at(past, |events| events.data.push(2))));
+    events.run_once(None).unwrap();
+    assert!(events.cancel(other.get().unwrap()), "it is still there");
+    assert_eq!(events.data, [1]);
+}
+
+#[test]
 fn a_due_timer_that_is_put_off_by_a_callback_before_it_is_not_called_yet() {
     let mut events = EventLoop::with_data(Vec::new()).unwrap();
     let past = Instant::now() - MOMENT;
