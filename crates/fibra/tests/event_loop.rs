@@ -321,6 +321,27 @@ fn a_panic_of_who_is_told_of_panics_comes_out_of_run_and_the_loop_can_go_on() {
 }
 
 #[test]
+fn a_panic_of_what_a_removed_callback_owned_comes_out_of_run_and_the_loop_can_go_on() {
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            std::panic::panic_any(7);
+        }
+    }
+    let mut events = EventLoop::with_data(0).unwrap();
+    let bad = Bad;
+    events.call_every(Duration::ZERO, MOMENT, move |events| {
+        let _owned = &bad;
+        events.cancel_current();
+    });
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| events.run())).unwrap_err();
+    assert_eq!(caught.downcast_ref(), Some(&7));
+    events.call_soon(|events| events.data += 1);
+    events.run().unwrap();
+    assert_eq!(events.data, 1);
+}
+
+#[test]
 fn what_callbacks_own_is_dropped_when_they_have_been_called_or_cancelled_or_with_the_loop() {
     let token = Rc::new(());
     let mut events = EventLoop::new().unwrap();
