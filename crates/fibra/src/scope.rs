@@ -8,7 +8,7 @@ use crate::scheduler::state::{Reason, Signal};
 use crate::scheduler::sync::{Mutex, MutexGuard};
 use crate::scheduler::task::TaskRef;
 use crate::scheduler::waiting::WaitsFor;
-use crate::scheduler::worker::Worker;
+use crate::scheduler::worker::{Worker, or_abort};
 use crate::spawn::{Builder, JoinHandle};
 use fibra_driver::Token;
 use std::any::Any;
@@ -148,10 +148,16 @@ impl ScopeState {
 
     /// Waits until no child lives. When the caller is asked to stop meanwhile the children are too.
     pub(crate) fn wait(&self) {
-        if self.begin_to_wait() && park::park(None) != Reason::Woken {
-            self.lock().cancel();
-            park::park_until_woken();
+        if !self.begin_to_wait() {
+            return;
         }
+        // The children borrow from the caller: it must not unwind, as it would if a user's clock panicked.
+        or_abort(|| {
+            if park::park(None) != Reason::Woken {
+                self.lock().cancel();
+                park::park_until_woken();
+            }
+        });
     }
 
     fn wait_shielded(&self) {

@@ -10,7 +10,7 @@ use crate::scheduler::shared::Shared;
 use crate::scheduler::state::{Reason, Signal};
 use crate::scheduler::task::{Settings, TaskRef, new_task};
 use crate::scheduler::waiting::WaitsFor;
-use crate::scheduler::worker::Worker;
+use crate::scheduler::worker::{Worker, or_abort};
 use crate::scope::{Place, ScopeState};
 use std::fmt;
 use std::io;
@@ -429,15 +429,15 @@ impl<T> JoinHandle<T> {
             return Reason::Woken;
         }
         park::waits_for(WaitsFor::Join, self.id() as usize);
-        let reason = park::park(deadline);
-        if reason == Reason::Woken {
-            return reason;
-        }
-        if join.leave(token) {
-            return reason;
-        }
-        park::park_until_woken();
-        Reason::Woken
+        // With the token in the word it must not unwind, as it would if a user's clock panicked.
+        or_abort(|| {
+            let reason = park::park(deadline);
+            if reason == Reason::Woken || join.leave(token) {
+                return reason;
+            }
+            park::park_until_woken();
+            Reason::Woken
+        })
     }
 
     /// The result of a task that has ended.

@@ -228,6 +228,22 @@ fn a_timer_that_is_put_off_is_called_later_only() {
 }
 
 #[test]
+fn a_due_timer_that_is_put_off_for_ever_by_a_callback_before_it_is_not_called() {
+    let mut events = EventLoop::with_data(Vec::new()).unwrap();
+    let past = Instant::now() - MOMENT;
+    let other = Rc::new(Cell::new(None));
+    let found = Rc::clone(&other);
+    events.call_at(past, move |events| {
+        events.data.push(1);
+        assert!(events.put_off(found.get().unwrap(), Duration::MAX));
+    });
+    other.set(Some(events.call_at(past, |events| events.data.push(2))));
+    events.run_once(None).unwrap();
+    assert!(events.cancel(other.get().unwrap()), "it is still there");
+    assert_eq!(events.data, [1]);
+}
+
+#[test]
 fn a_due_timer_that_is_put_off_by_a_callback_before_it_is_not_called_yet() {
     let mut events = EventLoop::with_data(Vec::new()).unwrap();
     let past = Instant::now() - MOMENT;
@@ -300,6 +316,27 @@ fn a_panic_of_who_is_told_of_panics_comes_out_of_run_and_the_loop_can_go_on() {
     events.call_soon(|events| events.data += 1);
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| events.run())).unwrap_err();
     assert_eq!(caught.downcast_ref(), Some(&7));
+    events.run().unwrap();
+    assert_eq!(events.data, 1);
+}
+
+#[test]
+fn a_panic_of_what_a_removed_callback_owned_comes_out_of_run_and_the_loop_can_go_on() {
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            std::panic::panic_any(7);
+        }
+    }
+    let mut events = EventLoop::with_data(0).unwrap();
+    let bad = Bad;
+    events.call_every(Duration::ZERO, MOMENT, move |events| {
+        let _owned = &bad;
+        events.cancel_current();
+    });
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| events.run())).unwrap_err();
+    assert_eq!(caught.downcast_ref(), Some(&7));
+    events.call_soon(|events| events.data += 1);
     events.run().unwrap();
     assert_eq!(events.data, 1);
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lets others run in its destructor, several times and in several ways.
 struct Dallies;
@@ -278,6 +278,51 @@ fn a_schedule_that_panics_aborts_and_says_so() -> ExitCode {
     }
     let said = child::run(&mut child::command(NAME, "panics"));
     said.has(&["too many", "a worker has panicked"]);
+    assert!(!said.text.contains("survived"));
+    ExitCode::SUCCESS
+}
+
+#[test]
+fn a_clock_that_panics_while_a_scope_waits_aborts_and_the_children_keep_what_they_borrow() -> ExitCode {
+    const NAME: &str =
+        "a_clock_that_panics_while_a_scope_waits_aborts_and_the_children_keep_what_they_borrow";
+    static BROKEN: AtomicUsize = AtomicUsize::new(0);
+    struct Bad;
+    impl fibra::time::Clock for Bad {
+        fn now(&self) -> Instant {
+            assert!(BROKEN.swap(0, Ordering::Relaxed) == 0, "no time");
+            Instant::now()
+        }
+    }
+    if child::part().is_some() {
+        let caught = catch_unwind(|| {
+            Runtime::builder().workers(1).clock(Bad).run(|| {
+                let stop = fibra::Stop::new();
+                let enrolled = stop.enroll();
+                let hour = Duration::from_secs(3600);
+                let waits = AssertUnwindSafe(|| {
+                    fibra::timeout(hour, || {
+                        fibra::scope(|scope| {
+                            scope.spawn(|| {
+                                // The next to look is who waits for this: was it his time that is up?
+                                BROKEN.store(1, Ordering::Relaxed);
+                                stop.trigger();
+                                fibra::yield_now();
+                                fibra::sleep(Duration::from_millis(5));
+                                println!("survived");
+                            });
+                        })
+                    })
+                });
+                let _ = enrolled.interruptible(|| catch_unwind(waits).is_err());
+                fibra::sleep(Duration::from_millis(50));
+            })
+        });
+        println!("survived {}", caught.is_err());
+        return ExitCode::FAILURE;
+    }
+    let said = child::run(&mut child::command(NAME, "panics"));
+    said.has(&["no time", "a worker has panicked"]);
     assert!(!said.text.contains("survived"));
     ExitCode::SUCCESS
 }

@@ -6,7 +6,7 @@ use fibra::time::Clock;
 use fibra::{Builder, Reason, Runtime, park_timeout, sleep, sleep_until, spawn};
 use fibra_context::arena::GuardKind;
 use limit::{on_any_workers, on_workers, within};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -232,4 +232,51 @@ fn a_task_that_comes_as_the_worker_falls_asleep_is_not_slept_over() {
         }
         assert!(slept_over < 20, "{slept_over} of 400");
     });
+}
+
+#[test]
+fn a_clock_that_waits_does_not_take_the_wake_up_of_who_asks_it() {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    static WAITS: AtomicBool = AtomicBool::new(false);
+    static PUT: AtomicBool = AtomicBool::new(false);
+    struct Waiting;
+    impl Clock for Waiting {
+        fn now(&self) -> Instant {
+            if ASKED.swap(false, Ordering::SeqCst) {
+                WAITS.store(true, Ordering::SeqCst);
+                while !PUT.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                // The wake-up has come for the coroutine that asks.
+                park_timeout(Duration::from_millis(1));
+            }
+            Instant::now()
+        }
+    }
+    let got = within(limit::LIMIT, || {
+        let queue = Arc::new(fibra::queue::Queue::unbounded());
+        let putter = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || {
+                while !WAITS.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                queue.put(7).unwrap();
+                PUT.store(true, Ordering::SeqCst);
+            }
+        });
+        let got = Runtime::builder().workers(1).clock(Waiting).run(move || {
+            let stop = fibra::Stop::new();
+            let enrolled = stop.enroll();
+            spawn(move || {
+                ASKED.store(true, Ordering::SeqCst);
+                stop.trigger();
+            });
+            // When the request ends the wait, it is asked whether it was the time.
+            enrolled.interruptible(|| fibra::timeout(Duration::from_secs(3600), || queue.get()))
+        });
+        putter.join().unwrap();
+        got.unwrap()
+    });
+    assert_eq!(got, Ok(Ok(Ok(7))));
 }

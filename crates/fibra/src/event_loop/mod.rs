@@ -61,8 +61,8 @@
 //! * **A callback runs on the loop,** so it must not wait. One that would (`sleep`, `join`, `Event::wait`, a `fibra::net` read …) panics, and the message says for what; what is there already
 //!   is taken, and everything that does not wait is allowed: start a coroutine, set an event, put into a queue that has room. What knows nothing of fibra and blocks is not seen.
 //!   Files are an exception on an OS thread, where [`fibra::fs`](mod@crate::fs) makes its calls in place. A loop cannot be run in a callback either; that is an error.
-//! * **A panic costs its callback alone.** It is removed, with its source, since its state may be half-way; the loop tells [`on_panic`](EventLoop::on_panic), or the log, and goes on. A
-//!   request to stop ([`Cancelled`](crate::Cancelled)) passes through, to whoever runs the loop.
+//! * **A panic costs its callback alone.** It is removed, with its source, since its state may be half-way; the loop tells [`on_panic`](EventLoop::on_panic), or the log, and goes on. (That of the destructor of
+//!   what is removed comes out of [`run`](EventLoop::run), which can be called again.) A request to stop ([`Cancelled`](crate::Cancelled)) passes through, to whoever runs the loop.
 //! * **The end.** [`run`](EventLoop::run) returns when it is told to [`stop`](EventLoop::stop), or nothing is left that could ever be called. Waiting costs no processor time.
 //! * **On a thread or in a coroutine.** No runtime is needed: the loop has a driver of its own (epoll, or io_uring if `FIBRA_DRIVER` says so). In a coroutine it parks that instead of
 //!   blocking the worker.
@@ -122,7 +122,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io as std_io;
 use std::marker::PhantomData;
-use std::panic::{Location, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -400,10 +400,12 @@ impl<D> EventLoop<D> {
         // What is queued meanwhile has its turn at the next one.
         self.called = 0;
         let count = self.ready.len();
-        cancel::without_waiting(|| self.call_some(count));
+        // What callbacks do is contained, but not what the destructors of removed ones do.
+        let called = catch_unwind(AssertUnwindSafe(|| cancel::without_waiting(|| self.call_some(count))));
         self.running = false;
         self.current = None;
-        if let Some(payload) = self.passing.take() {
+        let passing = self.passing.take();
+        if let Some(payload) = called.err().or(passing) {
             resume_unwind(payload);
         }
         Ok(self.called)

@@ -212,7 +212,8 @@ impl Flag {
 
     /// The watcher is about to be called: from here on calls count anew.
     pub(super) fn lower(&self) {
-        self.raised.store(false, Ordering::SeqCst);
+        // An exchange, since a waker that finds the flag raised says no more: what it did before is seen by the callback.
+        self.raised.swap(false, Ordering::SeqCst);
     }
 
     pub(super) fn has_wakers(&self) -> bool {

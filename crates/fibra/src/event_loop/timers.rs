@@ -135,8 +135,8 @@ impl<D> EventLoop<D> {
         else {
             return;
         };
-        if timer.key.is_some() {
-            // It has been put off since it was queued.
+        if timer.key.is_some() || timer.deadline.is_none() {
+            // It has been put off since it was queued, perhaps for ever.
             return;
         }
         match &mut timer.alarm {

@@ -105,7 +105,7 @@ impl Core {
     pub(crate) fn now(&self) -> Instant {
         match &self.clock {
             None => Instant::now(),
-            Some(clock) => clock.now(),
+            Some(clock) => Worker::aside(|| clock.now()),
         }
     }
 

@@ -205,7 +205,7 @@ fn sleep_in_regions(task: TaskPtr, deadline: Option<Instant>, token: bool) -> Re
             Reason::TimedOut if until == limit => return Reason::Cancelled,
             Reason::TimedOut => {
                 report = None;
-                cancel::report_unwinding(header);
+                Worker::aside(|| cancel::report_unwinding(header));
             }
             Reason::Cancelled => {
                 // First forgotten and then looked for: who asks has said so before he signals.

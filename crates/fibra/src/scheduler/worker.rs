@@ -199,6 +199,19 @@ impl Worker {
         self.current.get()
     }
 
+    /// Runs a user's code in the middle of a coroutine's wait: as what this thread runs besides coroutines. If that waits, it blocks the worker; as
+    /// the coroutine it would take the wake-up that is on its way already.
+    pub(super) fn aside<R>(f: impl FnOnce() -> R) -> R {
+        struct Back(&'static Worker, Option<TaskPtr>);
+        impl Drop for Back {
+            fn drop(&mut self) {
+                self.0.current.set(self.1);
+            }
+        }
+        let _back = Worker::here().map(|worker| Back(worker, worker.current.take()));
+        f()
+    }
+
     /// About the present: as of the last look.
     #[inline(always)]
     pub(super) fn tick(&self) -> Tick {

@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 /// assert!(before.elapsed() < Duration::from_secs(60));
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// A clock is asked in the middle of waits. So it must not wait itself by fibra's means: if it does, it blocks its worker. A panic may abort the process.
 pub trait Clock: Send + Sync + 'static {
     /// The present. It never goes back.
     fn now(&self) -> Instant;

@@ -42,7 +42,10 @@ pub fn serve(options: &Options, started: impl FnOnce(&Started)) -> io::Result<Su
     let front = Front::new(options, &admission, Bell::of_a_parent()?)?;
     let desk = Desk::new(options.protocol, Arc::clone(&options.service));
     let mut children = Children { desk, places: HashMap::new() };
-    receive(options, front, admission, 1, started, &mut children)
+    let result = receive(options, front, admission, 1, started, &mut children);
+    // After an error, too, nobody is left behind.
+    children.cut_off();
+    result
 }
 
 struct Children {

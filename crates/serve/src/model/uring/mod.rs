@@ -139,7 +139,9 @@ impl Server {
     }
 
     fn is_over(&self) -> bool {
-        self.ending != Ending::No && (self.guests.is_empty() || self.ending.is_over(self.desk.now))
+        // Who is accepted before the kernel has ended accepting is a guest, too.
+        let empty = self.guests.is_empty() && self.reception.lobby.is_empty() && !self.reception.armed;
+        self.ending != Ending::No && (empty || self.ending.is_over(self.desk.now))
     }
 
     fn timeout(&self) -> Option<Duration> {
