@@ -6,13 +6,14 @@
 //!
 //! A handler reads, and gives the rest of the program as a continuation. If what it asks for is there already, it is tempting to call that at once: it is
 //! shorter, and faster. But then it never returns. The continuation asks again, which calls again, and a client that sends fast enough decides how deep
-//! the server's stack becomes. The first lines show how it grows with the length of the chain. Then the program starts itself to try a million: the
-//! child dies of a stack overflow, which takes everything in it along. The last line is the same chain with `call_soon`: each link returns to the loop,
+//! the server's stack becomes. The first lines show how it grows with the length of the chain. Then the program starts itself to try a million, on 8 MiB:
+//! the child dies of a stack overflow, which takes everything in it along. The last line is the same chain with `call_soon`: each link returns to the loop,
 //! which calls the next from the same place. (A coroutine has no such chain: its continuation is the next line.)
 
 use fibra::event_loop::EventLoop;
 use std::hint::black_box;
 use std::process::Command;
+use std::thread;
 
 /// How much of the stack is used, as far as the chain has noticed.
 struct Depth {
@@ -68,7 +69,8 @@ fn called_soon(events: &mut EventLoop<(u64, Depth)>) {
 
 fn main() -> std::io::Result<()> {
     if std::env::args().nth(1).is_some() {
-        called_at_once(1_000_000, &mut Depth::new());
+        let chain = thread::Builder::new().name("chain".into()).stack_size(8 << 20);
+        let _ = chain.spawn(|| called_at_once(1_000_000, &mut Depth::new()))?.join();
         return Ok(());
     }
     for links in [10, 100, 1_000, 10_000] {
