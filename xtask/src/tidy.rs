@@ -57,6 +57,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/sync/once.rs",
     "crates/fibra/src/sync/once/cell.rs",
     "crates/fibra/src/sync/once/lazy.rs",
+    "crates/fibra/src/sync/once/models.rs",
     "crates/fibra/src/sync/reentrant.rs",
     "crates/fibra/src/sync/rwlock/data.rs",
     "crates/fibra/src/sync/rwlock/models.rs",

@@ -2,7 +2,7 @@
 
 use fibra::event_loop::{EventLoop, Interest};
 use fibra::queue::Queue;
-use fibra::sync::{Barrier, Event, Semaphore};
+use fibra::sync::{Barrier, Condvar, Event, Mutex, OnceLock, RwLock, RwLockUpgradableReadGuard, Semaphore};
 use fibra::{Elapsed, Reason};
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
@@ -79,6 +79,40 @@ fn primitives_are_whole_after_a_refused_wait() {
         event.wait();
         assert_eq!(queue.get(), Ok(1));
         semaphore.acquire().forget();
+        assert_eq!(fibra::park_timeout(MOMENT), Reason::TimedOut);
+    });
+}
+
+#[test]
+fn locks_are_whole_after_a_refused_wait() {
+    everywhere(|| {
+        let (mutex, lock) = (Arc::new(Mutex::new(0)), Arc::new(RwLock::new(0)));
+        let (changed, once) = (Arc::new(Condvar::new()), Arc::new(OnceLock::new()));
+        let (held, reading) = (mutex.lock(), lock.read());
+        let theirs = Arc::clone(&mutex);
+        assert_refused("Mutex", move || drop(theirs.lock()));
+        let theirs = Arc::clone(&lock);
+        assert_refused("Write", move || drop(theirs.write()));
+        let theirs = Arc::clone(&lock);
+        assert_refused("Write", move || {
+            drop(RwLockUpgradableReadGuard::upgrade(theirs.upgradable_read()));
+        });
+        let theirs: Arc<OnceLock<u32>> = Arc::clone(&once);
+        assert_refused("Once", move || assert_eq!(theirs.wait(), &1));
+        assert_eq!((mutex.waiting(), lock.waiting()), (0, 0));
+        drop((held, reading));
+        let theirs = (Arc::clone(&mutex), Arc::clone(&changed));
+        assert_refused("Condvar", move || {
+            let mut held = theirs.0.lock();
+            let result = catch_unwind(AssertUnwindSafe(|| theirs.1.wait(&mut held)));
+            *held += 1;
+            assert!(!theirs.1.wait_timeout(&mut held, Duration::ZERO));
+            drop(held);
+            std::panic::resume_unwind(result.unwrap_err());
+        });
+        assert_eq!((changed.waiting(), *mutex.lock()), (0, 1));
+        *lock.write() += 1;
+        assert_eq!(once.set(1), Ok(()));
         assert_eq!(fibra::park_timeout(MOMENT), Reason::TimedOut);
     });
 }

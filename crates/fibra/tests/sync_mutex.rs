@@ -4,8 +4,8 @@ mod limit;
 mod random;
 mod settings;
 
-use fibra::sync::{Mutex, MutexGuard, ReentrantMutex};
-use fibra::{Cancelled, Elapsed, Stop, shield, simulation, sleep, spawn, timeout, yield_now};
+use fibra::sync::{ArcMutexGuard, Mutex, MutexGuard, ReentrantMutex};
+use fibra::{Cancelled, Elapsed, JoinHandle, Stop, shield, simulation, sleep, spawn, timeout, yield_now};
 use random::Random;
 use settings::{Kind, join_all};
 use std::cell::Cell;
@@ -203,6 +203,95 @@ fn who_is_passed_over_once_gets_it_next() {
             }
         }
         assert!(waiter.join().unwrap() <= 2, "overtaken for ever");
+    });
+}
+
+type Order = Vec<usize>;
+
+/// A mutex that so many contexts wait for, each to note its number, and for which each of them was woken and came too late; the caller holds it.
+fn passed_over(count: usize) -> (Arc<Mutex<Order>>, ArcMutexGuard<Order>, Vec<JoinHandle<()>>) {
+    let mutex = Arc::new(Mutex::new(Vec::new()));
+    let mut guard = mutex.lock_arc();
+    let mut contexts = Vec::new();
+    for number in 0..count {
+        let elsewhere = Arc::clone(&mutex);
+        contexts.push(spawn(move || elsewhere.lock().push(number)));
+        while mutex.waiting() <= number {
+            yield_now();
+        }
+    }
+    for left in (0..count).rev() {
+        drop(guard);
+        // One of them is woken, and does not run before it is locked again.
+        guard = mutex.lock_arc();
+        assert_eq!(mutex.waiting(), left);
+    }
+    while mutex.waiting() < count {
+        yield_now();
+    }
+    (mutex, guard, contexts)
+}
+
+#[test]
+fn those_who_were_passed_over_get_it_in_the_order_in_which_they_were() {
+    limit::on_workers(1, || {
+        let (mutex, guard, contexts) = passed_over(4);
+        let elsewhere = Arc::clone(&mutex);
+        let newcomer = spawn(move || elsewhere.lock().push(100));
+        while mutex.waiting() < 5 {
+            yield_now();
+        }
+        drop(guard);
+        assert!(mutex.try_lock().is_none(), "it was handed over, and nobody can snatch it");
+        join_all(contexts);
+        newcomer.join().unwrap();
+        assert_eq!(*mutex.lock(), [0, 1, 2, 3, 100]);
+    });
+}
+
+#[test]
+fn one_who_was_passed_over_leaves_as_everybody_does() {
+    limit::on_workers(1, || {
+        let (mutex, guard, mut contexts) = passed_over(3);
+        let first = contexts.remove(0);
+        first.cancel();
+        assert!(first.join().unwrap_err().is::<Cancelled>());
+        assert_eq!(mutex.waiting(), 2);
+        drop(guard);
+        join_all(contexts);
+        assert_eq!(*mutex.lock(), [1, 2]);
+        assert!(!mutex.is_locked());
+    });
+}
+
+/// Woken, it takes the mutex or finds it held by another; so its wake-up is not lost when it leaves.
+#[test]
+fn one_who_is_woken_and_asked_to_stop_at_once_loses_nothing() {
+    limit::on_workers(1, || {
+        for taken_again in [false, true] {
+            let mutex = Arc::new(Mutex::new(0));
+            let guard = mutex.lock_arc();
+            let contexts: Vec<_> = (1..=2)
+                .map(|number| {
+                    let elsewhere = Arc::clone(&mutex);
+                    let context = spawn(move || *elsewhere.lock() += 1);
+                    while mutex.waiting() < number {
+                        yield_now();
+                    }
+                    context
+                })
+                .collect();
+            drop(guard);
+            contexts[0].cancel();
+            if taken_again {
+                let guard = mutex.lock();
+                yield_now();
+                drop(guard);
+            }
+            let finished = contexts.into_iter().map(|context| context.join().is_ok());
+            assert_eq!(finished.collect::<Vec<_>>(), [!taken_again, true]);
+            assert_eq!((*mutex.lock(), mutex.waiting()), (2 - usize::from(taken_again), 0));
+        }
     });
 }
 
@@ -405,6 +494,31 @@ fn the_owner_of_a_reentrant_mutex_is_the_coroutine_and_not_its_thread() {
         });
         join_all(contexts);
         assert_eq!(mutex.lock().get(), 80);
+    });
+}
+
+#[test]
+fn a_guard_of_a_reentrant_mutex_may_go_to_a_coroutine_of_the_same_worker() {
+    limit::on_workers(1, || {
+        let mutex = ReentrantMutex::from(Cell::new(0));
+        let (first, second) = (mutex.lock(), mutex.lock());
+        fibra::scope(|scope| {
+            let other = scope.spawn_local(|| {
+                second.set(1);
+                assert_eq!((mutex.count(), mutex.is_owned(), mutex.try_lock().is_none()), (0, false, true));
+                drop(second);
+            });
+            other.join().unwrap();
+            assert_eq!((mutex.count(), first.get()), (1, 1));
+            // The last one, too: then the mutex is free, and anybody's.
+            let last = scope.spawn_local(|| {
+                drop(first);
+                mutex.lock().set(2);
+                assert_eq!(mutex.owner(), None);
+            });
+            last.join().unwrap();
+            assert_eq!((mutex.count(), mutex.lock().get()), (0, 2));
+        });
     });
 }
 

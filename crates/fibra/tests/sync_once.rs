@@ -4,7 +4,7 @@ mod limit;
 mod settings;
 
 use fibra::sync::{LazyLock, Once, OnceLock};
-use fibra::{Cancelled, sleep, yield_now};
+use fibra::{Cancelled, sleep, spawn, yield_now};
 use settings::join_all;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -115,6 +115,31 @@ fn who_needs_it_in_order_to_do_it_learns_that() {
     });
 }
 
+/// What the hook does while a context is told that it waits for itself must not be in anybody's way.
+#[test]
+fn a_panic_hook_that_waits_keeps_nobody_from_what_is_done_once() {
+    limit::on_workers(1, || {
+        let once = Arc::new(Once::new());
+        let told = Arc::new(AtomicUsize::new(0));
+        let (seen, before) = (Arc::clone(&told), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            if panic.payload_as_str().is_some_and(|message| message.contains("needs itself")) {
+                seen.fetch_add(1, Ordering::Relaxed);
+                (0..3).for_each(|_| yield_now());
+            } else {
+                before(panic);
+            }
+        }));
+        let elsewhere = Arc::clone(&once);
+        let other = spawn(move || elsewhere.call_once(|| ()));
+        let result = catch_unwind(AssertUnwindSafe(|| once.call_once(|| once.call_once(|| ()))));
+        drop(std::panic::take_hook());
+        assert!(result.is_err());
+        other.join().unwrap();
+        assert_eq!((told.load(Ordering::Relaxed), once.is_completed()), (1, true));
+    });
+}
+
 #[test]
 fn a_place_is_set_once_and_gives_a_second_value_back() {
     let mut place = OnceLock::new();
@@ -129,7 +154,10 @@ fn a_place_is_set_once_and_gives_a_second_value_back() {
     assert_eq!(place.take(), None);
     assert_eq!(place.set(String::from("three")), Ok(()));
     assert_eq!(place.into_inner().as_deref(), Some("three"));
-    assert_eq!(OnceLock::from(5).get(), Some(&5));
+    let five = OnceLock::from(5);
+    assert_eq!(five.get(), Some(&5));
+    assert_eq!((five.clone() == five, five == OnceLock::new()), (true, false));
+    assert_eq!(OnceLock::<u32>::new().clone().into_inner(), None);
 }
 
 #[test]

@@ -121,9 +121,14 @@ fn timed_ways_fail_after_their_time_and_leave_no_trace() {
         assert!(lock.write_timeout(Duration::from_millis(1)).is_none());
         assert!(lock.read_deadline(Instant::now()).is_none());
         assert!(lock.write_deadline(Instant::now()).is_none());
+        assert!(lock.try_read_recursive().is_none());
+        assert!(lock.upgradable_read_timeout(Duration::ZERO).is_none());
+        assert!(lock.upgradable_read_deadline(Instant::now()).is_none());
         assert_eq!(timeout(Duration::from_millis(1), || drop(lock.read())), Err(Elapsed));
         assert_eq!(lock.waiting(), 0);
         drop(writing);
+        assert!(lock.upgradable_read_timeout(HOUR).is_some());
+        assert!(lock.upgradable_read_timeout(Duration::MAX).is_some());
         assert!(lock.read_timeout(HOUR).is_some() && lock.write_timeout(Duration::MAX).is_some());
         let reading = lock.read();
         assert!(lock.try_write().is_none());
@@ -143,6 +148,7 @@ fn one_who_reads_already_can_read_again_although_a_writer_waits() {
         let writer = setting.spawn(move || *elsewhere.write() = 1);
         setting.until(|| lock.waiting() == 1);
         assert_eq!(*lock.read_recursive(), 0);
+        assert!(lock.try_read_recursive().is_some() && lock.try_read().is_none());
         drop(reading);
         writer.join().unwrap();
         assert_eq!(*lock.read_recursive(), 1);
@@ -171,6 +177,22 @@ fn an_upgrade_waits_for_the_readers_and_nobody_writes_before_it() {
         drop(RwLockUpgradableReadGuard::downgrade(upgradable));
         writer.join().unwrap();
         assert_eq!(*lock.read(), 70);
+    });
+}
+
+#[test]
+fn an_upgrade_is_had_at_once_when_nobody_else_is_inside_whoever_waits() {
+    settings::each(|setting| {
+        let lock = Arc::new(RwLock::new(1));
+        let upgradable = lock.upgradable_read();
+        let elsewhere = Arc::clone(&lock);
+        let writer = setting.spawn(move || *elsewhere.write() *= 10);
+        setting.until(|| lock.waiting() == 1);
+        let mut writing = RwLockUpgradableReadGuard::try_upgrade(upgradable).expect("it is alone inside");
+        *writing += 1;
+        drop(writing);
+        writer.join().unwrap();
+        assert_eq!((*lock.read(), lock.waiting()), (20, 0));
     });
 }
 

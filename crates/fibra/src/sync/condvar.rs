@@ -98,6 +98,10 @@ impl Condvar {
     /// # Safety
     /// The mutex is held, and its data is not in use. It is held again when this returns, or unwinds.
     unsafe fn wait_with(&self, mutex: &RawMutex, deadline: Option<Instant>) -> bool {
+        if cancel::is_in_callback() && deadline.is_none_or(|deadline| deadline > crate::time::now()) {
+            // Refused before the mutex is given back, since it would have to be waited for.
+            cancel::forbid(WaitsFor::Condvar);
+        }
         let (reason, ()) = self.waiters.lock().wait_by(
             0,
             Place::Back,

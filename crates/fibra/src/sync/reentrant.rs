@@ -46,6 +46,16 @@ pub struct ReentrantMutex<T: ?Sized> {
 }
 
 /// One of the locks that a context has of a [`ReentrantMutex`].
+///
+/// It stays on its thread. (It may go to another coroutine of the same worker; the owner remains who has locked.)
+///
+/// ```compile_fail,E0277
+/// use fibra::sync::ReentrantMutex;
+///
+/// static MUTEX: ReentrantMutex<()> = ReentrantMutex::new(());
+/// let guard = MUTEX.lock();
+/// fibra::thread::spawn(move || drop(guard));
+/// ```
 #[must_use = "the lock is given back when its guard is dropped"]
 pub struct ReentrantMutexGuard<'a, T: ?Sized> {
     mutex: &'a ReentrantMutex<T>,
@@ -56,8 +66,6 @@ pub struct ReentrantMutexGuard<'a, T: ?Sized> {
 // SAFETY: the data goes from one owner to the next, as `T: Send` allows, and is never used by two of them at a time. `more` is touched by those that have a guard, which do not leave their
 // thread, or by the owner, which is on that thread, too: a coroutine stays on its own.
 unsafe impl<T: ?Sized + Send> Sync for ReentrantMutex<T> {}
-// SAFETY: whoever has the mutex as a whole has the data.
-unsafe impl<T: ?Sized + Send> Send for ReentrantMutex<T> {}
 // SAFETY: through a shared guard the data is reached, and nothing else.
 unsafe impl<T: ?Sized + Sync> Sync for ReentrantMutexGuard<'_, T> {}
 
@@ -197,6 +205,12 @@ impl<T: ?Sized> Drop for ReentrantMutexGuard<'_, T> {
 impl<T: Default> Default for ReentrantMutex<T> {
     fn default() -> ReentrantMutex<T> {
         ReentrantMutex::new(T::default())
+    }
+}
+
+impl<T> From<T> for ReentrantMutex<T> {
+    fn from(value: T) -> ReentrantMutex<T> {
+        ReentrantMutex::new(value)
     }
 }
 

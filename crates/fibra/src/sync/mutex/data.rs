@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 ///
 /// # Fairness
 /// Eventual: who gives it back lays it down, and whoever comes first takes it, often the same one again, which is fast. One that was woken and came too late
-/// goes to the front of the line, and next time the mutex is handed to it. [`MutexGuard::unlock_fair`] hands it over in any case.
+/// goes before the line, behind others like it, and is handed the mutex when it is their turn. [`MutexGuard::unlock_fair`] hands it over in any case.
 ///
 /// # Cancellation
 /// What ends waits ([`timeout`](crate::timeout()), [`JoinHandle::cancel`](crate::JoinHandle::cancel), …) ends the wait for the mutex, too. The operations of the guards that give the mutex

@@ -2,25 +2,27 @@
 //!
 //! # The word
 //! ```text
-//!   holder ······ WAITERS      who has it (the token of a context), 0 for nobody; whether anybody is in the list
+//!   holder ······ WAITERS      who has it (the token of a context), 0 for nobody; whether anybody is in a list
 //! ```
 //!
 //! * **Taking** it when nobody has it is one compare-exchange, whether others wait or not.
 //! * **Giving it back** while `WAITERS` is clear is one compare-exchange, too.
-//! * `WAITERS` is set and cleared under the lock of the list only, and says whether the list is empty whenever that lock is free. Who is about to get in line sets it in an
-//!   exchange that finds the holder still there; so the holder, who gives the mutex back after that, fails at its compare-exchange, takes the lock of the list,
+//! * `WAITERS` is set and cleared under the lock of the lists only, and says whether anybody is in them whenever that lock is free. Who is about to get in line sets it in an
+//!   exchange that finds the holder still there; so the holder, who gives the mutex back after that, fails at its compare-exchange, takes the lock of the lists,
 //!   and finds the waiter. None is slept over.
 //!
 //! # Who is next
-//! Whoever gives it back while others wait takes the first one out of the list, and lays the mutex down: it is free for whoever comes first, and the one that was woken tries
+//! Whoever gives it back while others wait takes the first one out of the line, and lays the mutex down: it is free for whoever comes first, and the one that was woken tries
 //! its luck with the others. (A hand-off would leave the mutex idle until that one runs: with contexts on several threads every turn would cost a switch.) One who comes too late
-//! goes back to the *front* of the list, and says that it has been passed over; such a one is handed the mutex, which nobody can snatch then. So
-//! everybody who waits is overtaken in two turns at the most once it is first in line.
+//! waits in a second list, of those who were passed over. They go before the line, and are handed the mutex, which nobody can snatch then.
 //!
 //! ```text
-//!   wait ──woken──▶ try ──taken
-//!                    └──passed over──▶ wait at the front ──handed──▶ it is ours
+//!   wait in line ──woken──▶ try ──taken
+//!                            └──passed over──▶ wait before the line ──handed──▶ it is ours
 //! ```
+//!
+//! So nobody who waits is overtaken for ever. Before its wake-up only those are served that came before it, or were passed over; on its way to the mutex it may be
+//! overtaken by any who run meanwhile; and having been passed over it waits for those only that were passed over before.
 //!
 //! One that was taken out and woken always tries: it goes to wait again, or leaves for a request to stop, only after it has found the mutex held by another, who
 //! will give it back and look at the list. So the wake-up is never lost with it.
@@ -36,14 +38,19 @@ use crate::scheduler::state::Reason;
 use crate::scheduler::sync::{AtomicUsize, Ordering};
 use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::Worker;
-use crate::sync::wait_list::{Guard, Place, Served, WaitLists};
+use crate::sync::wait_list::{Guard, Place, WaitLists};
 #[cfg(not(loom))]
 use lock_api::GuardSend;
 use std::fmt;
 use std::time::Instant;
 
-/// Somebody is in the list. Tokens are addresses of aligned things, and leave this bit free.
+/// Somebody is in a list. Tokens are addresses of aligned things, and leave this bit free.
 const WAITERS: usize = 1;
+
+/// The list of those who had their turn, and came too late.
+const PASSED_OVER: usize = 0;
+/// The list of those who wait for their turn.
+const LINE: usize = 1;
 
 /// How often one looks whether the mutex is free before one sleeps.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 20 };
@@ -55,20 +62,12 @@ const SPINS: u32 = if cfg!(loom) { 1 } else { 20 };
 pub struct RawMutex {
     /// The holder, and [`WAITERS`]: see the module.
     word: AtomicUsize,
-    waiters: WaitLists<(), Turn>,
+    waiters: Waiters,
     name: Option<&'static str>,
 }
 
-/// How a waiter stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// It has come, and waits its turn.
-    First,
-    /// It had its turn, and came too late.
-    PassedOver,
-    /// Its waker has given it the mutex.
-    Handed,
-}
+/// A waiter finds whether its waker has given it the mutex.
+type Waiters = WaitLists<(), bool, 2>;
 
 /// What ends the wait for a mutex, besides having it.
 #[derive(Clone, Copy)]
@@ -144,10 +143,11 @@ impl RawMutex {
 
     /// How many wait. A snapshot.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiters.lock().len(0)
+        let guard = self.waiters.lock();
+        guard.len(PASSED_OVER) + guard.len(LINE)
     }
 
-    /// The [number](crate::Context::id) of the context that has taken it. A snapshot; none, too, for one that has ended without giving it back.
+    /// The [number](crate::Context::id) of the context that has taken it. A snapshot; when that has ended without giving it back: none, or another that has its place in memory.
     pub fn owner(&self) -> Option<u64> {
         match self.word.load(Ordering::Relaxed) & !WAITERS {
             0 => None,
@@ -190,7 +190,7 @@ impl RawMutex {
 
     #[cold]
     fn acquire_slow(&self, me: usize, until: Until) -> bool {
-        let mut turn = Turn::First;
+        let mut list = LINE;
         loop {
             if self.spin(me) {
                 return true;
@@ -199,11 +199,10 @@ impl RawMutex {
             if !self.get_in_line(me) {
                 return true;
             }
-            let place = if turn == Turn::First { Place::Back } else { Place::Front };
-            let (reason, now) = guard.wait_by(
-                0,
-                place,
-                turn,
+            let (reason, handed) = guard.wait_by(
+                list,
+                Place::Back,
+                false,
                 WaitsFor::Mutex,
                 |guard| self.left(guard),
                 || match until {
@@ -213,15 +212,15 @@ impl RawMutex {
                 },
             );
             match reason {
-                Reason::Woken if now == Turn::Handed => return true,
-                Reason::Woken => turn = Turn::PassedOver,
+                Reason::Woken if handed => return true,
+                Reason::Woken => list = PASSED_OVER,
                 Reason::TimedOut => return false,
                 Reason::Cancelled => cancel::unwind(),
             }
         }
     }
 
-    /// Sets `WAITERS`, under the lock of the list, unless the mutex is free, and is taken. Whether there is nothing but to wait.
+    /// Sets `WAITERS`, under the lock of the lists, unless the mutex is free, and is taken. Whether there is nothing but to wait.
     fn get_in_line(&self, me: usize) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -244,9 +243,9 @@ impl RawMutex {
         }
     }
 
-    /// A waiter has left, under the lock of the list.
-    fn left(&self, guard: &mut Guard<'_, (), Turn>) {
-        if guard.is_empty(0) {
+    /// A waiter has left, under the lock of the lists.
+    fn left(&self, guard: &mut Guard<'_, (), bool, 2>) {
+        if guard.is_empty(PASSED_OVER) && guard.is_empty(LINE) {
             self.word.fetch_and(!WAITERS, Ordering::Relaxed);
         }
     }
@@ -254,23 +253,19 @@ impl RawMutex {
     #[cold]
     fn release_slow(&self, fair: bool) {
         let mut guard = self.waiters.lock();
-        let hand_over = guard.front(0).is_some_and(|(_, turn)| fair || *turn == Turn::PassedOver);
-        let next = guard.next(0);
-        let waiters = if guard.is_empty(0) { 0 } else { WAITERS };
-        // While it is held, and the lock of the list too, nobody else changes the word.
-        match next {
-            Some(mut next) if hand_over => {
-                *next.value() = Turn::Handed;
-                self.word.store(next.token().0 | waiters, Ordering::Release);
-                drop(guard);
-                next.wake();
-            }
-            next => {
-                self.word.store(waiters, Ordering::Release);
-                drop(guard);
-                next.into_iter().for_each(Served::wake);
-            }
+        let hand_over = fair || !guard.is_empty(PASSED_OVER);
+        let mut next = guard.next(PASSED_OVER).or_else(|| guard.next(LINE));
+        let nobody_else = guard.is_empty(PASSED_OVER) && guard.is_empty(LINE);
+        let mut word = if nobody_else { 0 } else { WAITERS };
+        if hand_over && let Some(next) = &mut next {
+            *next.value() = true;
+            word |= next.token().0;
         }
+        // While it is held, and the lock of the lists too, nobody else changes the word.
+        self.word.store(word, Ordering::Release);
+        drop(guard);
+        // Without the lock.
+        drop(next);
     }
 }
 
@@ -284,7 +279,7 @@ impl fmt::Debug for RawMutex {
 }
 
 // SAFETY: it is exclusive. The word names one holder: it is put there by a compare-exchange that has found none, or by the holder, who names another in its own place
-// (`Turn::Handed`). Acquire and release on the word order what the holders do.
+// (a hand-over). Acquire and release on the word order what the holders do.
 #[cfg(not(loom))]
 unsafe impl lock_api::RawMutex for RawMutex {
     const INIT: RawMutex = RawMutex::new(None);

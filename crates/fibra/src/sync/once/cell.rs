@@ -4,7 +4,7 @@ use super::Once;
 use std::cell::UnsafeCell;
 use std::convert::Infallible;
 use std::fmt;
-use std::mem::MaybeUninit;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A place for a value that is set once, and read by all.
 ///
@@ -22,32 +22,32 @@ use std::mem::MaybeUninit;
 /// ```
 pub struct OnceLock<T> {
     once: Once,
-    /// Written while `once` is running, by its call; there when `once` is done.
-    value: UnsafeCell<MaybeUninit<T>>,
+    /// Written while `once` is running, by its call; there when `once` is done, and only then.
+    value: UnsafeCell<Option<T>>,
 }
 
 // SAFETY: the value is written by one context, and shared with others once it is there; and it may be dropped by yet another one.
 unsafe impl<T: Send + Sync> Sync for OnceLock<T> {}
-// SAFETY: the value goes along.
-unsafe impl<T: Send> Send for OnceLock<T> {}
+
+/// A call that panics leaves no value, rather than half of one.
+impl<T: RefUnwindSafe + UnwindSafe> RefUnwindSafe for OnceLock<T> {}
 
 impl<T> OnceLock<T> {
     /// An empty place.
     pub const fn new() -> OnceLock<T> {
-        OnceLock { once: Once::new(), value: UnsafeCell::new(MaybeUninit::uninit()) }
+        OnceLock { once: Once::new(), value: UnsafeCell::new(None) }
     }
 
     /// The value, if it is there.
     #[inline]
     pub fn get(&self) -> Option<&T> {
-        // SAFETY: it is there, and is not written again while it is shared.
-        self.once.is_completed().then(|| unsafe { (*self.value.get()).assume_init_ref() })
+        // SAFETY: when it has been set, it is not written again while it is shared.
+        if self.once.is_completed() { unsafe { (*self.value.get()).as_ref() } } else { None }
     }
 
     /// The value, if it is there.
     pub fn get_mut(&mut self) -> Option<&mut T> {
-        // SAFETY: it is there.
-        self.once.is_completed().then(|| unsafe { self.value.get_mut().assume_init_mut() })
+        self.value.get_mut().as_mut()
     }
 
     /// Sets the value. If another context is about it, waits for that.
@@ -87,7 +87,7 @@ impl<T> OnceLock<T> {
         self.once.try_call_once(|| {
             let value = f()?;
             // SAFETY: only the call that is running is here, and nobody reads before it is over.
-            unsafe { (*self.value.get()).write(value) };
+            unsafe { *self.value.get() = Some(value) };
             Ok(())
         })?;
         Ok(self.get().expect("it has been set"))
@@ -100,21 +100,14 @@ impl<T> OnceLock<T> {
     }
 
     /// The value, if it is there.
-    pub fn into_inner(mut self) -> Option<T> {
-        self.take()
+    pub fn into_inner(self) -> Option<T> {
+        self.value.into_inner()
     }
 
     /// Takes the value out, and leaves an empty place.
     pub fn take(&mut self) -> Option<T> {
-        let once = std::mem::take(&mut self.once);
-        // SAFETY: it is there, and `once` says no more that it is.
-        once.is_completed().then(|| unsafe { self.value.get_mut().assume_init_read() })
-    }
-}
-
-impl<T> Drop for OnceLock<T> {
-    fn drop(&mut self) {
-        drop(self.take());
+        self.once = Once::new();
+        self.value.get_mut().take()
     }
 }
 
@@ -131,6 +124,20 @@ impl<T> From<T> for OnceLock<T> {
         place
     }
 }
+
+impl<T: Clone> Clone for OnceLock<T> {
+    fn clone(&self) -> OnceLock<T> {
+        self.get().cloned().map_or_else(OnceLock::new, OnceLock::from)
+    }
+}
+
+impl<T: PartialEq> PartialEq for OnceLock<T> {
+    fn eq(&self, other: &OnceLock<T>) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl<T: Eq> Eq for OnceLock<T> {}
 
 impl<T: fmt::Debug> fmt::Debug for OnceLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

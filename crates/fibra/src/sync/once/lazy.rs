@@ -4,6 +4,7 @@ use super::OnceLock;
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A value that the first who needs it makes, while others wait.
 ///
@@ -25,6 +26,9 @@ pub struct LazyLock<T, F = fn() -> T> {
 
 // SAFETY: the closure is taken and called by one context only: the one that makes the value, for which `OnceLock` sees to it that there is one at a time.
 unsafe impl<T: Send + Sync, F: Send> Sync for LazyLock<T, F> {}
+
+/// When the closure panics it is gone, so nobody sees what it left behind.
+impl<T: RefUnwindSafe + UnwindSafe, F: UnwindSafe> RefUnwindSafe for LazyLock<T, F> {}
 
 impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     /// A value that `f` will make.

@@ -115,14 +115,21 @@ impl<T: ?Sized> RwLock<T> {
         inside.then(|| unsafe { self.0.make_read_guard_unchecked(GuardSend::new()) })
     }
 
-    /// [`read`](Self::read) that waits for a writer only, not for those who wait: for a context that may be a reader already. Used for nothing else it can starve writers.
+    /// [`read`](Self::read) that does not wait if there is no writer, whoever waits: for a context that may be a reader already. Used for nothing else it can starve writers.
     pub fn read_recursive(&self) -> RwLockReadGuard<'_, T> {
-        if !self.raw().try_read_recursively() {
+        if !self.raw().try_acquire_before_all(READ) {
             // There is a writer, so the context does not read.
             self.get_in(READ);
         }
         // SAFETY: as in `read`.
         unsafe { self.0.make_read_guard_unchecked(GuardSend::new()) }
+    }
+
+    /// Reads if nobody writes, whoever waits: see [`read_recursive`](Self::read_recursive).
+    pub fn try_read_recursive(&self) -> Option<RwLockReadGuard<'_, T>> {
+        let inside = self.raw().try_acquire_before_all(READ);
+        // SAFETY: as in `read`.
+        inside.then(|| unsafe { self.0.make_read_guard_unchecked(GuardSend::new()) })
     }
 
     /// Waits until nobody is inside, and for those who came before, and writes.
@@ -167,6 +174,21 @@ impl<T: ?Sized> RwLock<T> {
     #[inline]
     pub fn try_upgradable_read(&self) -> Option<RwLockUpgradableReadGuard<'_, T>> {
         let inside = self.raw().try_acquire(READ_UPGRADABLY);
+        // SAFETY: as in `upgradable_read`.
+        inside.then(|| unsafe { self.0.make_upgradable_guard_unchecked(GuardSend::new()) })
+    }
+
+    /// [`upgradable_read`](Self::upgradable_read), waiting for at most `timeout`.
+    pub fn upgradable_read_timeout(&self, timeout: Duration) -> Option<RwLockUpgradableReadGuard<'_, T>> {
+        match crate::time::deadline(timeout) {
+            Some(deadline) => self.upgradable_read_deadline(deadline),
+            None => Some(self.upgradable_read()),
+        }
+    }
+
+    /// [`upgradable_read`](Self::upgradable_read), waiting until `deadline` at most.
+    pub fn upgradable_read_deadline(&self, deadline: Instant) -> Option<RwLockUpgradableReadGuard<'_, T>> {
+        let inside = self.raw().acquire(READ_UPGRADABLY, Until::Deadline(deadline));
         // SAFETY: as in `upgradable_read`.
         inside.then(|| unsafe { self.0.make_upgradable_guard_unchecked(GuardSend::new()) })
     }

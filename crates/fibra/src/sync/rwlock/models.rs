@@ -69,15 +69,31 @@ fn start(guarded: &Arc<Guarded>, body: impl FnOnce(&Guarded) + 'static) -> JoinH
     thread::spawn(move || body(&guarded))
 }
 
-/// Caught: a `release` that changes the word while `WAITERS` is set (deadlock); relaxed exchanges (the number is not seen); a `serve` that lets a reader in beside a writer.
+/// Caught: a `release` that changes the word while `WAITERS` is set, a `serve` that forgets who is still in line, a waiter that does not look again under the lock (deadlock); relaxed
+/// exchanges (the number is not seen); a `serve` that lets in whoever is first (a writer is not alone).
 #[test]
 fn a_writer_is_alone_and_readers_see_what_was_written() {
-    with_preemptions(3, || {
+    with_preemptions(2, || {
         let guarded = Guarded::new();
         let writers = [start(&guarded, Guarded::write), start(&guarded, Guarded::write)];
         assert!(guarded.read() <= 2);
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         guarded.assert_quiet(2);
+    });
+}
+
+/// One of them is let in by the writer, perhaps, and the other finds the way free. Caught: a relaxed store in `serve` (the number is not seen).
+#[test]
+fn readers_that_come_while_a_writer_leaves_see_what_it_wrote() {
+    with_preemptions(3, || {
+        let guarded = Guarded::new();
+        assert!(guarded.lock.acquire(WRITE, Until::Asked));
+        let readers = [(); 2].map(|()| start(&guarded, |guarded| assert_eq!(guarded.read(), 1)));
+        guarded.add();
+        // SAFETY: we write.
+        unsafe { guarded.lock.release(WRITING, 0) };
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        guarded.assert_quiet(1);
     });
 }
 
@@ -106,8 +122,9 @@ fn readers_behind_a_writer_who_leaves_are_let_in() {
 /// Caught: an upgrade that goes to the end of the line (it and the writer before it wait for each other).
 #[test]
 fn nobody_writes_between_an_upgradable_read_and_its_upgrade() {
-    with_preemptions(2, || {
+    with_preemptions(3, || {
         let guarded = Guarded::new();
+        assert!(guarded.lock.acquire(READ, Until::Asked));
         let upgrader = start(&guarded, |guarded| {
             assert!(guarded.lock.acquire(READ_UPGRADABLY, Until::Asked));
             let seen = guarded.look();
@@ -121,9 +138,44 @@ fn nobody_writes_between_an_upgradable_read_and_its_upgrade() {
             unsafe { guarded.lock.release(READING_UPGRADABLY, 0) };
         });
         let writer = start(&guarded, Guarded::write);
-        guarded.read();
+        guarded.look();
+        // SAFETY: we read.
+        unsafe { guarded.lock.release(READING, 0) };
         upgrader.join().unwrap();
         writer.join().unwrap();
         guarded.assert_quiet(2);
+    });
+}
+
+/// One tries to upgrade and another reads once more, whoever waits: they may go before those in line, and not beside a writer. Caught: a try without the lock (its exchange and
+/// the store of one who serves the line undo each other), and one that does not look who is inside.
+#[test]
+fn who_is_inside_does_not_wait_for_those_in_line() {
+    with_preemptions(2, || {
+        let guarded = Guarded::new();
+        let upgrader = start(&guarded, |guarded| {
+            assert!(guarded.lock.acquire(READ_UPGRADABLY, Until::Asked));
+            let mut inside = READING_UPGRADABLY;
+            if guarded.lock.try_acquire_before_all(UPGRADE) {
+                inside = WRITING;
+                guarded.add();
+            }
+            // SAFETY: we are inside in this way.
+            unsafe { guarded.lock.release(inside, 0) };
+        });
+        let writer = start(&guarded, Guarded::write);
+        assert!(guarded.lock.acquire(READ, Until::Asked));
+        let seen = guarded.look();
+        assert!(guarded.lock.try_acquire_before_all(READ), "there is no writer beside a reader");
+        for _ in 0..2 {
+            assert_eq!(guarded.look(), seen);
+            // SAFETY: we read, twice.
+            unsafe { guarded.lock.release(READING, 0) };
+        }
+        upgrader.join().unwrap();
+        writer.join().unwrap();
+        assert_eq!(guarded.lock.waiting(), 0);
+        assert!(!guarded.lock.is_held());
+        assert!((1..=2).contains(&guarded.look()));
     });
 }

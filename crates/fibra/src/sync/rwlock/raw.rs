@@ -118,14 +118,15 @@ impl RawRwLock {
         false
     }
 
-    /// Reads if there is no writer, whoever waits: for one who may be a reader already, and would wait for itself behind a writer that waits.
-    pub(crate) fn try_read_recursively(&self) -> bool {
-        if self.try_acquire(READ) {
+    /// Gets inside if that needs no wait, whoever waits: for one who is inside already, and would wait for itself behind them.
+    pub(crate) fn try_acquire_before_all(&self, way: Way) -> bool {
+        if self.try_acquire(way) {
             return true;
         }
+        // While somebody waits the word is changed under this lock only.
         let _guard = self.waiters.lock();
         let mut word = self.word.load(Ordering::Relaxed);
-        while let Some(next) = READ.enter(word) {
+        while let Some(next) = way.enter(word) {
             match self.word.compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => word = now,
@@ -344,13 +345,25 @@ unsafe impl lock_api::RawRwLockUpgrade for RawRwLock {
     }
 
     #[inline]
-    unsafe fn upgrade(&self, _: GuardSend) -> GuardSend {
+    unsafe fn upgrade(&self, guard: GuardSend) -> GuardSend {
+        if self.try_acquire(UPGRADE) {
+            return guard;
+        }
+        if cancel::is_in_callback() {
+            if self.try_acquire_before_all(UPGRADE) {
+                return guard;
+            }
+            // It must not wait, and the panic takes the guard along.
+            // SAFETY: our caller's promise.
+            unsafe { self.release(READING_UPGRADABLY, 0) };
+            cancel::forbid(WaitsFor::Write);
+        }
         self.get_in(UPGRADE)
     }
 
     #[inline]
     unsafe fn try_upgrade(&self, guard: GuardSend) -> Result<GuardSend, GuardSend> {
-        if self.try_acquire(UPGRADE) { Ok(guard) } else { Err(guard) }
+        if self.try_acquire_before_all(UPGRADE) { Ok(guard) } else { Err(guard) }
     }
 }
 
