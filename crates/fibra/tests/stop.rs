@@ -322,3 +322,15 @@ fn a_region_that_ends_in_another_coroutine_leaves_the_first_alone() {
         sleep(Duration::from_millis(1));
     });
 }
+
+#[test]
+fn a_place_that_was_handed_to_another_coroutine_ends_the_waits_of_that_one() {
+    on_any_workers(|| {
+        let stop = Stop::new();
+        let enrolled = stop.enroll();
+        let other = fibra::spawn_local(move || enrolled.interruptible(|| sleep(HOUR)));
+        fibra::yield_now();
+        stop.trigger();
+        assert!(other.join().unwrap().is_err());
+    });
+}

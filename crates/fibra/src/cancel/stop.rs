@@ -8,6 +8,7 @@ use super::region::{Bound, Region};
 use crate::scheduler::park;
 use crate::scheduler::state::Signal;
 use crate::scheduler::task::TaskRef;
+use fibra_driver::Token;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,7 +60,9 @@ impl fmt::Debug for Listeners {
 pub struct Enrolled {
     stop: Stop,
     place: usize,
-    /// The place belongs to one context, which alone can be interrupted through it.
+    /// Whose it is. The place has a reference, so the name stays its own.
+    context: Token,
+    /// The place belongs to one context; another one of its thread takes a place of its own where it needs one.
     not_send: std::marker::PhantomData<*const ()>,
 }
 
@@ -96,8 +99,9 @@ impl Stop {
                 listeners.enrolled.len() - 1
             }
         };
+        let context = task.ptr().token();
         listeners.enrolled[place] = Some(task);
-        Enrolled { stop: self.clone(), place, not_send: std::marker::PhantomData }
+        Enrolled { stop: self.clone(), place, context, not_send: std::marker::PhantomData }
     }
 
     fn lock(&self) -> MutexGuard<'_, Listeners> {
@@ -114,6 +118,15 @@ impl Enrolled {
     /// # Errors
     /// [`Cancelled`] when the request was made and `f` has been interrupted.
     pub fn interruptible<T>(&self, f: impl FnOnce() -> T) -> Result<T, Cancelled> {
+        if park::token() != self.context {
+            // It was handed to another coroutine of its worker, whom nobody would tell.
+            let own = self.stop.enroll();
+            return own.interruptible_here(f);
+        }
+        self.interruptible_here(f)
+    }
+
+    fn interruptible_here<T>(&self, f: impl FnOnce() -> T) -> Result<T, Cancelled> {
         let region = Region::new(Bound::Stop(&raw const self.stop));
         let result = catch_unwind(AssertUnwindSafe(|| {
             region.enter(|| {

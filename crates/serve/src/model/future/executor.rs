@@ -98,7 +98,7 @@ impl Executor {
         // Taken out of the table meanwhile, since a future may spawn others.
         let taken = self.tasks.borrow_mut().get_mut(number).and_then(|task| {
             // A waker that outlived its task wakes its successor, which is polled in vain.
-            task.wake.queued.store(false, Ordering::Release);
+            task.wake.queued.swap(false, Ordering::AcqRel);
             Some((task.future.take()?, task.waker.clone()))
         });
         let Some((mut future, waker)) = taken else { return };
