@@ -106,6 +106,13 @@ impl RawRwLock {
     /// Gets inside if that needs no wait, and nobody waits.
     #[inline]
     pub(crate) fn try_acquire(&self, way: Way) -> bool {
+        // For who must be alone there is one word that will do: most often it is there, and a look before would cost as much as the exchange.
+        if way.excludes == INSIDE
+            && way.has == 0
+            && self.word.compare_exchange(0, way.becomes, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        {
+            return true;
+        }
         let mut word = self.word.load(Ordering::Relaxed);
         while word & WAITERS == 0
             && let Some(next) = way.enter(word)
@@ -141,6 +148,12 @@ impl RawRwLock {
     /// The caller is inside as `was`, and has no use any more for what `becomes` does not allow.
     #[inline]
     pub(crate) unsafe fn release(&self, was: usize, becomes: usize) {
+        // A writer is alone; so is the word, unless somebody waits.
+        if was == WRITING
+            && self.word.compare_exchange(WRITING, becomes, Ordering::Release, Ordering::Relaxed).is_ok()
+        {
+            return;
+        }
         let mut word = self.word.load(Ordering::Relaxed);
         while word & WAITERS == 0 {
             let next = word - was + becomes;
