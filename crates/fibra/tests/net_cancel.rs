@@ -1115,6 +1115,13 @@ fn receive_impatiently<S: Datagrams>(ends: &Ends, counts: &Counts, random: Rando
                     assert_eq!(other.send(&packet).unwrap(), packet.len());
                     sent += 1;
                 }
+                if moments.below(8) == 0 {
+                    // However slow the receiver is: now and then it has received everything, and has to wait for more.
+                    while received.load(Ordering::Relaxed) < sent && !over.load(Ordering::Relaxed) {
+                        fibra::sleep(moments.micros(LONGEST));
+                    }
+                    fibra::sleep(Duration::from_micros(4 * LONGEST));
+                }
                 fibra::sleep(moments.micros(LONGEST));
             }
             sent
