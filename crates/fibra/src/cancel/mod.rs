@@ -6,7 +6,7 @@
 //! | [`timeout`] | [`timeout`](timeout()), [`deadline`], [`move_on_after`]: regions with a time limit |
 //! | `stop` | [`Stop`]: one request for many contexts |
 //! | [`shield`] | [`shield`](shield()): a region that nothing ends |
-//! | [`callback`] | a region in which there is to be no wait |
+//! | `callback` | a region in which there is to be no wait |
 //!
 //! A request is delivered where a context parks. There the primitive first cleans up (a result that has come in
 //! that moment is returned instead, and the request stays), and then `unwind` unwinds the stack with [`Cancelled`] as the

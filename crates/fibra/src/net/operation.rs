@@ -171,11 +171,12 @@ fn leave<O: Operation>(
     reason: Reason,
 ) -> io::Result<O::Output> {
     let in_flight = or_abort(|| {
-        let mut cancel = || worker.with_driver(|driver| driver.cancel(source, op.direction(), flight));
+        let cancel = || worker.with_driver(|driver| driver.cancel(source, op.direction(), flight));
         let in_flight = cancel() == Cancel::InFlight;
         if in_flight {
             while park::park_shielded(worker.core.now().checked_add(ASK_AGAIN)) != Reason::Woken {
-                cancel();
+                // In flight as before.
+                let _ = cancel();
             }
         }
         in_flight
