@@ -36,6 +36,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/queue/when.rs",
     "crates/fibra/src/scheduler/core.rs",
     "crates/fibra/src/scheduler/living.rs",
+    "crates/fibra/src/scheduler/lock.rs",
     "crates/fibra/src/scheduler/models/mod.rs",
     "crates/fibra/src/scheduler/models/sleep.rs",
     "crates/fibra/src/scheduler/park.rs",

@@ -204,7 +204,7 @@ impl Entry {
             task::Kind::Thread | task::Kind::Spawned => Kind::Thread,
             task::Kind::Job => Kind::Job,
         };
-        let state = if context.state.parked().is_some() {
+        let state = if context.state.is_parked() {
             let (waits_for, word) = context.waiting.get();
             let waited = now.tick.since(context.waiting.since());
             let since = now.instant.checked_sub(waited).unwrap_or(now.instant);

@@ -13,12 +13,13 @@
 //! then 1 came before b, which sees the letter. **One ring a sleep:** the swap lets only one of many senders ring, so a burst of letters costs
 //! one system call, and none while the worker is awake.
 
-use super::sync::{AtomicBool, Mutex, Ordering, in_order};
+use super::lock::Lock;
+use super::sync::{AtomicBool, Ordering, in_order};
 
 /// Letters for one owner, from any thread.
 #[derive(Debug)]
 pub(crate) struct Mailbox<T> {
-    letters: Mutex<Vec<T>>,
+    letters: Lock<Vec<T>>,
     full: AtomicBool,
     asleep: AtomicBool,
 }
@@ -36,7 +37,7 @@ pub(crate) enum Ring {
 impl<T> Mailbox<T> {
     pub(crate) fn new() -> Self {
         Mailbox {
-            letters: Mutex::new(Vec::new()),
+            letters: Lock::new(Vec::new()),
             full: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
         }
@@ -45,8 +46,7 @@ impl<T> Mailbox<T> {
     /// Sends a letter.
     pub(crate) fn send(&self, letter: T) -> Ring {
         {
-            // A lock that is poisoned is still whole: pushing and swapping do not panic half-way.
-            let mut letters = self.letters.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut letters = self.letters.lock();
             letters.push(letter);
             self.full.store(true, Ordering::SeqCst);
         }
@@ -74,7 +74,7 @@ impl<T> Mailbox<T> {
 
     /// Takes all letters: `into`, which must be empty, changes places with them.
     pub(crate) fn take(&self, into: &mut Vec<T>) {
-        let mut letters = self.letters.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut letters = self.letters.lock();
         self.full.store(false, Ordering::SeqCst);
         std::mem::swap(&mut *letters, into);
     }

@@ -3,6 +3,8 @@
 //! | file | idea |
 //! |---|---|
 //! | [`state`] | the parking word: sleeping meets waking |
+//! | [`spin`] | looking for a while before sleeping |
+//! | [`lock`] | the lock before lists and letters |
 //! | [`join_word`] | ending meets joining |
 //! | [`watchers`] | who else is told of the end |
 //! | [`mailbox`] | other threads meet a worker that may be asleep |
@@ -20,14 +22,17 @@
 //! | [`settings`] | what the environment says |
 
 pub(crate) mod core;
+mod futex;
 pub(crate) mod join_word;
 pub(crate) mod living;
+pub(crate) mod lock;
 pub(crate) mod mailbox;
 pub(crate) mod park;
 pub(crate) mod run_queue;
 pub(crate) mod runtime;
 pub(crate) mod settings;
 pub(crate) mod shared;
+pub(crate) mod spin;
 pub(crate) mod started;
 pub(crate) mod state;
 pub(crate) mod sync;

@@ -8,7 +8,9 @@
 //!   [`park_until_woken`] waits for it.
 //! * A primitive cleans up first and only then lets a cancellation unwind ([`crate::cancel::unwind`]).
 
+use super::futex;
 use super::living;
+use super::spin;
 use super::state::{Mode, Prepare, Reason, Signal, Wake};
 use super::sync::thread_local;
 use super::task::{Header, TaskPtr, TaskRef, new_thread};
@@ -282,61 +284,19 @@ fn sleep_once(task: TaskPtr, deadline: Option<Instant>, mode: Mode) -> Reason {
 fn sleep_thread(task: TaskPtr, deadline: Option<Instant>) -> Reason {
     // SAFETY: the running context is alive.
     let state = &unsafe { task.header() }.state;
-    while let Some(word) = state.parked() {
+    if spin::until(|| !state.is_parked()) {
+        return state.reason();
+    }
+    while let Some(word) = state.fall_asleep() {
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             // If a waker was faster, the word is not parked any more and holds its reason as well.
             let _ = state.wake(Signal::Timeout);
             continue;
         }
-        futex::wait(state, word, timeout);
+        futex::wait(state.word(), word, timeout);
     }
     state.reason()
-}
-
-#[cfg(not(loom))]
-mod futex {
-    use crate::scheduler::state::State;
-    use rustix::thread::futex::{self, Flags, Timespec};
-    use std::time::Duration;
-
-    /// Waits while the word is `word`; may return early for many reasons.
-    pub(super) fn wait(state: &State, word: u32, timeout: Option<Duration>) {
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
-        let _ = futex::wait(state.word(), Flags::PRIVATE, word, timeout.as_ref());
-    }
-
-    pub(super) fn wake(state: &State) {
-        let _ = futex::wake(state.word(), Flags::PRIVATE, 1);
-    }
-}
-
-/// Models do not reach the kernel: all who sleep do so on one condition variable, so that a wake-up which is lost is a deadlock, which loom sees.
-#[cfg(loom)]
-mod futex {
-    use crate::scheduler::state::State;
-    use loom::sync::{Condvar, Mutex};
-    use std::sync::PoisonError;
-    use std::time::Duration;
-
-    loom::lazy_static! {
-        static ref SLEEPERS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
-    }
-
-    pub(super) fn wait(state: &State, word: u32, _: Option<Duration>) {
-        let guard = SLEEPERS.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.parked() == Some(word) {
-            drop(SLEEPERS.1.wait(guard));
-        }
-    }
-
-    pub(super) fn wake(_: &State) {
-        let _guard = SLEEPERS.0.lock().unwrap_or_else(PoisonError::into_inner);
-        SLEEPERS.1.notify_all();
-    }
 }
 
 /// Wakes the context whose token this is, which the caller has just taken out of a wait queue.
@@ -358,8 +318,8 @@ pub(crate) unsafe fn signal(task: TaskPtr, signal: Signal) {
         // The thread may run on, and end, as soon as its word changes; the futex call comes after that.
         // SAFETY: it is alive now.
         let thread = unsafe { task.add_ref() };
-        if header.state.wake(signal) == Wake::Enqueue {
-            futex::wake(&thread.header().state);
+        if header.state.wake_thread(signal) {
+            futex::wake(thread.header().state.word());
         }
         return;
     }

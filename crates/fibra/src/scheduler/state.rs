@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!  PARKED     the context sleeps (or is about to) and nobody has yet taken it upon himself to wake it
+//!  ASLEEP     it is an OS thread, and has gone to the kernel for that     (until then it looks at the word itself)
 //!  ON_TOKEN ON_CANCEL ON_KILL   which signals, besides Wake and Timeout, end this sleep
 //!  WAKE       a Wake came while the context did not sleep            (exactly one Wake for each wait that was not left)
 //!  TOKEN      `unpark` was called                                    (kept until a `park` takes it)
@@ -24,6 +25,10 @@
 //! the context into its worker's queue ([`Wake::Enqueue`]), and its reason is the one that counts. A signal that comes when the context does
 //! not sleep leaves its bit for the next `prepare`; only a timeout leaves none, for its wait is over.
 //!
+//! An OS thread that has prepared to sleep first looks at its word for a while ([`State::parked`]), and only then goes to sleep in the kernel
+//! ([`State::fall_asleep`]). Who ends the sleep before that has nothing more to do. The kernel compares the word with what `fall_asleep` has left in it, so
+//! a wake-up between the two is not slept over.
+//!
 //! **`Wake` is exact.** A context leaves a primitive's wait queue either because it was taken out by a waker, who then sends one `Wake`; or
 //! because it took itself out, and then no waker has its token. If it wants to leave (timeout, cancel) and finds
 //! that it has been taken out already, it first parks until that `Wake` arrives. So no wake-up is ever on its way
@@ -42,8 +47,9 @@ const ON_KILL: u32 = 1 << 7;
 const REASON: u32 = 0b11 << 8;
 const TIMED_OUT: u32 = 0b01 << 8;
 const CANCELLED: u32 = 0b10 << 8;
+const ASLEEP: u32 = 1 << 10;
 /// All that says how a sleep may end.
-const SLEEP: u32 = PARKED | ON_TOKEN | ON_CANCEL | ON_KILL;
+const SLEEP: u32 = PARKED | ON_TOKEN | ON_CANCEL | ON_KILL | ASLEEP;
 
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,12 +183,27 @@ impl State {
     /// Delivers a signal. Any thread.
     #[inline]
     pub(crate) fn wake(&self, signal: Signal) -> Wake {
+        match self.deliver(signal) {
+            Some(_) => Wake::Enqueue,
+            None => Wake::Nothing,
+        }
+    }
+
+    /// Delivers a signal to an OS thread. Whether it sleeps in the kernel, and is to be woken there.
+    #[inline]
+    pub(crate) fn wake_thread(&self, signal: Signal) -> bool {
+        self.deliver(signal).is_some_and(|before| before & ASLEEP != 0)
+    }
+
+    /// The word before, if this has ended a sleep.
+    #[inline]
+    fn deliver(&self, signal: Signal) -> Option<u32> {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
             let ends = now & PARKED != 0 && now & signal.ends() != 0;
             let next = if ends { (now & !SLEEP) | signal.reason() } else { now | signal.pending() };
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return if ends { Wake::Enqueue } else { Wake::Nothing },
+                Ok(before) => return ends.then_some(before),
                 Err(actual) => now = actual,
             }
         }
@@ -218,15 +239,26 @@ impl State {
         }
     }
 
-    /// Whether the context sleeps: for a thread, which waits until it does not.
+    /// Whether the context sleeps. A thread looks at it until it does not.
     #[inline]
-    pub(crate) fn parked(&self) -> Option<u32> {
-        let now = self.0.load(Ordering::Acquire);
-        (now & PARKED != 0).then_some(now)
+    pub(crate) fn is_parked(&self) -> bool {
+        self.0.load(Ordering::Acquire) & PARKED != 0
+    }
+
+    /// An OS thread whose sleep has not been ended is going to sleep in the kernel, for as long as the word is the one returned. Called by the context itself.
+    pub(crate) fn fall_asleep(&self) -> Option<u32> {
+        let mut now = self.0.load(Ordering::Acquire);
+        while now & PARKED != 0 {
+            let next = now | ASLEEP;
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(next),
+                Err(actual) => now = actual,
+            }
+        }
+        None
     }
 
     /// The word itself, for `futex(2)`.
-    #[cfg(not(loom))]
     pub(crate) fn word(&self) -> &AtomicU32 {
         &self.0
     }

@@ -8,18 +8,20 @@
 //!   unstarted (any worker may take) ───────▶ first resume: a stack is bound, and from now on it stays here
 //! ```
 //!
-//! How it ends is in [`end`], the table of what it has started in [`super::started`], how the time passes in a simulation in [`standstill`].
+//! How it sleeps is in [`idle`], how it ends in [`end`], the table of what it has started in [`super::started`], how the time passes in a simulation in [`standstill`].
 //!
 //! Everything in [`Worker`] belongs to its thread; what others may touch is in [`Shared`]. No cell is borrowed while a coroutine
 //! runs. A worker with nothing to do sleeps in its driver until an event, a timer or a letter; there is no tick.
 
 mod end;
+mod idle;
 mod standstill;
 
 use super::core::{Core, Phase};
 use super::living;
 use super::run_queue::RunQueue;
 use super::shared::Shared;
+use super::spin::Lookout;
 use super::started::Tasks;
 use super::state::{Mode, Signal, Wake};
 use super::task::TaskPtr;
@@ -42,12 +44,6 @@ const BUDGET: u32 = 64;
 
 /// How many unused stacks a worker keeps at hand.
 const STACKS: usize = 1024;
-
-/// How many of them when it has nothing to do.
-const IDLE_STACKS: usize = 64;
-
-/// How long a worker has nothing to do before it gives memory back.
-const IDLE: Duration = Duration::from_millis(500);
 
 /// How many looks there are between two rounds of giving back the memory of stacks while there is work.
 const LOOKS_PER_TRIM: u32 = 1 << 14;
@@ -95,6 +91,7 @@ pub(crate) struct Worker {
     turn: Cell<bool>,
     /// Whether anything has run since memory was last given back.
     untidy: Cell<bool>,
+    lookout: Lookout,
     killed: Cell<bool>,
     /// Whether requests to stop have been put off, because a coroutine was suspended while it unwound.
     put_off: Cell<bool>,
@@ -149,6 +146,7 @@ impl Worker {
             until_trim: Cell::new(LOOKS_PER_TRIM),
             turn: Cell::new(false),
             untidy: Cell::new(false),
+            lookout: Lookout::default(),
             killed: Cell::new(false),
             put_off: Cell::new(false),
             // Not zero, of which there would come nothing else.
@@ -530,60 +528,6 @@ impl Worker {
             // Without its driver the worker can neither wait nor be woken; there is nothing left to try.
             eprintln!("fibra: worker {} cannot wait for events: {error}", self.index);
             std::process::abort();
-        }
-    }
-
-    /// Nothing can run: waits for the outside.
-    fn sleep(&self, over: &dyn Fn() -> bool) {
-        self.ready.borrow_mut().shrink();
-        if let Some(time) = &self.core.virtual_time {
-            return self.stand_still(time, over);
-        }
-        let starved = !self.starved.borrow().is_empty();
-        if !self.shared.lie_down() {
-            return;
-        }
-        // From here on a letter, a backlog and a change of phase ring the notifier, so each is looked at once more.
-        if over() || !self.ready.borrow().is_empty() || self.core.backlog_besides(self.index) {
-            self.shared.mailbox.get_up();
-            return;
-        }
-        let mut timeout = self.timers.borrow().next_deadline().map(|deadline| self.core.until(deadline));
-        let tidy = self.untidy.get() && timeout.is_none_or(|timeout| timeout > IDLE);
-        if starved {
-            timeout = Some(timeout.map_or(STARVED, |timeout| timeout.min(STARVED)));
-        } else if tidy {
-            timeout = Some(IDLE);
-        }
-        if let Some(patience) = self.core.patience() {
-            timeout = Some(timeout.map_or(patience, |timeout| timeout.min(patience)));
-        }
-        let slept = (tidy && !starved).then(Instant::now);
-        self.ask_driver(timeout);
-        self.shared.mailbox.get_up();
-        self.tick.set(Tick::now());
-        self.until_look.set(RESUMES_PER_LOOK);
-        if starved {
-            self.feed(usize::MAX);
-        }
-        if slept.is_some_and(|began| began.elapsed() >= IDLE) && self.ready.borrow().is_empty() {
-            self.tidy();
-        }
-    }
-
-    /// Gives back memory that the last burst of work needed.
-    #[cold]
-    fn tidy(&self) {
-        self.untidy.set(false);
-        self.stacks.borrow_mut().trim(IDLE_STACKS);
-        self.tasks.borrow_mut().shrink(&self.shared.started);
-        // A long backlog takes a while: whatever happens meanwhile comes first.
-        while arena::trim_some(TRIM, IDLE_STACKS) > 0 {
-            self.ask_driver(Some(Duration::ZERO));
-            if !self.ready.borrow().is_empty() || self.has_arrivals() {
-                self.untidy.set(true);
-                return;
-            }
         }
     }
 

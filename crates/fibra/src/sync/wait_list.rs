@@ -27,9 +27,10 @@
 //! before it gives anything; who loses has taken out a waiter that is served elsewhere, and goes on to the next. So there is one
 //! wake-up, as always. The context then takes its other waiters out of their lists, under their locks.
 
+use crate::scheduler::lock::{Lock, LockGuard};
 use crate::scheduler::park;
 use crate::scheduler::state::Reason;
-use crate::scheduler::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::scheduler::sync::{AtomicU32, Ordering};
 use crate::scheduler::waiting::WaitsFor;
 use crate::scheduler::worker::or_abort;
 use fibra_driver::Token;
@@ -37,11 +38,10 @@ use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
-use std::sync::PoisonError;
 use std::time::Instant;
 
 /// A state, and `N` lists of waiters that each bring a value.
-pub struct WaitLists<S, T = (), const N: usize = 1>(Mutex<Locked<S, T, N>>);
+pub struct WaitLists<S, T = (), const N: usize = 1>(Lock<Locked<S, T, N>>);
 
 struct Locked<S, T, const N: usize> {
     state: S,
@@ -51,7 +51,7 @@ struct Locked<S, T, const N: usize> {
 /// The lock is held: the state is at hand, and the lists.
 pub(crate) struct Guard<'a, S, T = (), const N: usize = 1> {
     owner: &'a WaitLists<S, T, N>,
-    guard: MutexGuard<'a, Locked<S, T, N>>,
+    guard: LockGuard<'a, Locked<S, T, N>>,
 }
 
 /// A list of waiters, first come first out.
@@ -101,18 +101,18 @@ unsafe impl<S: Send, T: Send, const N: usize> Send for Locked<S, T, N> {}
 impl<S, T, const N: usize> WaitLists<S, T, N> {
     #[cfg(not(loom))]
     pub(crate) const fn new(state: S) -> Self {
-        WaitLists(Mutex::new(Locked { state, lists: [const { List::new() }; N] }))
+        WaitLists(Lock::new(Locked { state, lists: [const { List::new() }; N] }))
     }
 
     /// loom's locks are not made by constants.
     #[cfg(loom)]
     pub(crate) fn new(state: S) -> Self {
-        WaitLists(Mutex::new(Locked { state, lists: [const { List::new() }; N] }))
+        WaitLists(Lock::new(Locked { state, lists: [const { List::new() }; N] }))
     }
 
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, S, T, N> {
-        Guard { owner: self, guard: self.0.lock().unwrap_or_else(PoisonError::into_inner) }
+        Guard { owner: self, guard: self.0.lock() }
     }
 
     /// For the object of [`crate::scheduler::waiting::Waiting`].
