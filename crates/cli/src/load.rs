@@ -67,6 +67,11 @@ const CLIENT_BOUND: f64 = 0.9;
 /// What the client itself used of its core is told, too. If it was always busy ("client-bound"), the server could have done more:
 /// use --threads on a machine with cores to spare, or compare servers by their processor time per request.
 ///
+/// Connections are opened first. That one is made says little, for the system makes it, and keeps it until the server takes it: so in a closed loop one
+/// is open when a first request has been answered on it (with -n, --rate and --no-keep-alive when it is made). Opening has a time limit,
+/// --open-timeout; after it what is open is measured. Who is not connected by then is left out, an error "not_opened"; who is and
+/// waits for the first answer goes on waiting, and is an error "not_admitted" if none has come until the end.
+///
 /// SIGINT (^C) or SIGTERM ends it early and tells what there is so far. It fails if nothing was answered.
 ///
 /// Examples:{n}
@@ -120,6 +125,10 @@ pub(crate) struct Load {
     /// Seconds over which connections are opened; they are used at once in a closed loop, and what they do is not counted
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds_or_none)]
     ramp: f64,
+
+    /// Seconds, after the ramp, in which connections are to be open
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
+    open_timeout: f64,
 
     /// Seconds of load before it is measured [default: a tenth of --duration, at most 1; none with --count]
     #[arg(long, value_name = "SECONDS", value_parser = seconds_or_none)]
@@ -228,6 +237,7 @@ impl Load {
             started: started.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
             seconds,
             warm_up_seconds: plan.warm_up as f64 / 1e9,
+            opening_seconds: shared.start().unwrap_or(0) as f64 / 1e9,
             interrupted,
             requests: tally.requests,
             requests_per_second: if seconds > 0.0 { tally.requests as f64 / seconds } else { 0.0 },
@@ -237,6 +247,8 @@ impl Load {
             errors: errors(&tally),
             errors_total: tally.failures(),
             connections_made: tally.connections_made,
+            connections_open_at_start: keep_alive.then_some(tally.connections_at_start),
+            connections_served: tally.connections_served,
             connections_open_at_end: tally.connections_open,
             client: client(&outcomes),
         };
@@ -298,6 +310,7 @@ impl Load {
             rate: self.rate,
             timeout: nanoseconds(timeout),
             ramp: nanoseconds(Duration::from_secs_f64(self.ramp)),
+            open_timeout: nanoseconds(Duration::from_secs_f64(self.open_timeout)),
             warm_up: nanoseconds(Duration::from_secs_f64(warm_up)),
             length,
         };

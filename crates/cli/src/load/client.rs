@@ -1,7 +1,8 @@
 //! One thread's connections, and the loop that serves them.
 //!
 //! A connection is a *slot*, which has a socket or not, and goes through these states. Each request passes from `begin` to `settle` or `fail`,
-//! and is counted once, there.
+//! and is counted once, there. Where a connection is open only when it has been answered (see [`Plan::opens_with_an_answer`]), it is opened by such a
+//! request, and does without Opening.
 //!
 //! ```text
 //!   Unopened ─▶ Opening ─▶ Idle ─begin─▶ Connecting ─▶ Exchanging ─settle─▶ Idle (the same socket, or none)
@@ -76,10 +77,11 @@ pub(super) struct Client<'a, C> {
     pace: Option<Pace>,
     /// Slots that have a request.
     under_way: usize,
-    /// Slots in state Opening, and how many have left Unopened.
+    /// Slots that are being connected before the start, those that have no answer to the request which opens them, and how many have left Unopened.
     opening: usize,
+    joining: usize,
     opened: usize,
-    /// Whether all of this thread's slots are open, and the others know.
+    /// Whether this thread's slots are open or left out, and the others know.
     said_ready: bool,
     /// Connections begun.
     turns: usize,
@@ -122,6 +124,7 @@ impl<'a, C: Conversation> Client<'a, C> {
             pace: None,
             under_way: 0,
             opening: 0,
+            joining: 0,
             opened: 0,
             turns: 0,
             said_ready: false,
@@ -134,8 +137,12 @@ impl<'a, C: Conversation> Client<'a, C> {
         if let Some(socket) = reached {
             client.adopt(0, socket, true)?;
             client.slots[0].state = State::Idle;
-            client.free.push(0);
             client.opened = 1;
+            if plan.opens_with_an_answer() {
+                client.join(0, shared.now());
+            } else {
+                client.free.push(0);
+            }
         }
         Ok(client)
     }
@@ -170,8 +177,14 @@ impl<'a, C: Conversation> Client<'a, C> {
         Ok(self.finish())
     }
 
-    /// Opens what is due to be opened, and begins when all are there.
+    /// Opens what is due to be opened, and begins when all are there, or the time for it is over.
     fn open(&mut self, now: u64) {
+        if self.said_ready {
+            return;
+        }
+        if now >= self.plan.opening_ends() {
+            self.leave_out(now);
+        }
         while self.opened < self.slots.len() && self.opening < OPENING_AT_ONCE && now >= self.opens_at() {
             let slot = self.opened;
             self.opened += 1;
@@ -179,6 +192,10 @@ impl<'a, C: Conversation> Client<'a, C> {
                 // Each request opens its own.
                 self.slots[slot].state = State::Idle;
                 self.free.push(slot);
+                continue;
+            }
+            if self.plan.opens_with_an_answer() {
+                self.join(slot, now);
                 continue;
             }
             self.slots[slot].began = now;
@@ -191,10 +208,44 @@ impl<'a, C: Conversation> Client<'a, C> {
                 Err(error) => self.opened_with(slot, Err(Fault::of(error))),
             }
         }
-        if !self.said_ready && self.opened == self.slots.len() && self.opening == 0 {
+        if self.opened == self.slots.len() && self.opening == 0 && self.joining == 0 {
             self.said_ready = true;
+            let answers = self.plan.opens_with_an_answer();
+            let is_open = |slot: &&Slot| if answers { slot.served } else { slot.is_open() };
+            self.tally.connections_at_start = self.slots.iter().filter(is_open).count();
             self.shared.ready(self.plan.threads, now);
         }
+    }
+
+    /// Opens a slot with a request that does not count.
+    fn join(&mut self, slot: usize, now: u64) {
+        let opening = self.opening;
+        self.slots[slot].joins = true;
+        (self.joining, self.opening) = (self.joining + 1, opening + 1);
+        self.begin(slot, now, false, now);
+        // It may be connected already, or have failed.
+        let is_connecting = self.slots[slot].joins && self.slots[slot].state == State::Connecting;
+        self.opening = opening + usize::from(is_connecting);
+    }
+
+    /// The time for opening is over. Who is not connected is left out; who is not answered yet goes on waiting, and its time limit begins.
+    fn leave_out(&mut self, now: u64) {
+        for slot in &mut self.slots {
+            if slot.state == State::Opening || slot.joins && slot.state == State::Connecting {
+                if std::mem::take(&mut slot.joins) {
+                    self.under_way -= 1;
+                }
+                (slot.socket, slot.state) = (None, State::Unopened);
+            }
+            if slot.state == State::Unopened {
+                self.tally.failed(Fault::NotOpened, 1);
+                self.progress[2] += 1;
+            }
+            if std::mem::take(&mut slot.joins) {
+                slot.began = now;
+            }
+        }
+        (self.opened, self.opening, self.joining) = (self.slots.len(), 0, 0);
     }
 
     /// When the next slot is opened: evenly over the ramp, over all threads.
@@ -225,6 +276,9 @@ impl<'a, C: Conversation> Client<'a, C> {
             let (threads, warm_up) = (self.plan.threads, self.plan.warm_up);
             Pace::new(rate, self.thread, threads, ready, warm_up, self.plan.length)
         });
+        if self.slots.iter().all(|slot| slot.state == State::Unopened) {
+            self.give_up();
+        }
         self.free.extend(self.idle.drain(..));
     }
 
@@ -235,9 +289,34 @@ impl<'a, C: Conversation> Client<'a, C> {
             self.shared.measuring();
         }
         if ends {
-            let unsent = self.pace.as_mut().map_or(0, Pace::give_up);
-            self.progress[2] += unsent;
-            self.tally.failed(Fault::NotSent, unsent);
+            self.give_up();
+            self.give_up_on_the_silent();
+        }
+    }
+
+    /// What was due and could not be sent.
+    fn give_up(&mut self) {
+        let unsent = self.pace.as_mut().map_or(0, Pace::give_up);
+        self.progress[2] += unsent;
+        self.tally.failed(Fault::NotSent, unsent);
+    }
+
+    /// Connections that have waited for an answer from before the measured time until its end: nothing that they may still hear belongs to it, and that
+    /// they waited is not to be lost.
+    fn give_up_on_the_silent(&mut self) {
+        let Some(start) = self.window.start else { return };
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let fault = match slot.state {
+                State::Ending => Fault::NotClosed,
+                State::Connecting | State::Exchanging if slot.served => Fault::Unanswered,
+                State::Connecting | State::Exchanging => Fault::NotAdmitted,
+                _ => continue,
+            };
+            if slot.silent_since < start {
+                slot.counted = true;
+                self.fail(index, fault);
+            }
         }
     }
 
@@ -293,6 +372,9 @@ impl<'a, C: Conversation> Client<'a, C> {
         if !self.said_ready && self.opened < self.slots.len() && self.opening < OPENING_AT_ONCE {
             until = until.min(self.opens_at());
         }
+        if !self.said_ready {
+            until = until.min(self.plan.opening_ends());
+        }
         match self.window.start {
             // Other threads are not ready, and do not tell.
             None if self.said_ready => until = until.min(now + MILLISECOND),
@@ -346,7 +428,8 @@ impl<'a, C: Conversation> Client<'a, C> {
         self.next_tick = now + often;
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
-            if now.saturating_sub(slot.began) < self.plan.timeout {
+            // Those that are being opened have another limit.
+            if slot.joins || now.saturating_sub(slot.began) < self.plan.timeout {
                 continue;
             }
             match slot.state {
@@ -378,6 +461,7 @@ impl<'a, C: Conversation> Client<'a, C> {
 
     fn finish(mut self) -> Outcome {
         let now = self.shared.now();
+        self.tally.connections_served = self.slots.iter().filter(|slot| slot.served).count();
         self.tally.connections_open = self.slots.iter().filter(|slot| slot.is_open()).count();
         Outcome { tally: self.tally, measured: self.window.measured(now, self.shared.stopped()) }
     }

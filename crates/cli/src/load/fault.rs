@@ -14,6 +14,12 @@ pub(super) enum Fault {
     ClosedEarly,
     /// Not connected, or not answered, within the time that a request may take.
     TimedOut,
+    /// Not connected when the time for opening connections was over: left out.
+    NotOpened,
+    /// Connected, perhaps by the system alone, and never answered until the end: the server does not take part in it.
+    NotAdmitted,
+    /// Answered before, and not once from before the measured time until its end.
+    Unanswered,
     /// Other bytes than the protocol has there, or than the echo was sent.
     BadAnswer,
     /// An HTTP status from 400 on.
@@ -52,6 +58,9 @@ impl Fault {
             Fault::Reset => "reset",
             Fault::ClosedEarly => "closed_early",
             Fault::TimedOut => "timed_out",
+            Fault::NotOpened => "not_opened",
+            Fault::NotAdmitted => "not_admitted",
+            Fault::Unanswered => "unanswered",
             Fault::BadAnswer => "bad_answer",
             Fault::Status(status) => return Cow::Owned(format!("status_{status}")),
             Fault::NotClosed => "not_closed",
@@ -70,6 +79,9 @@ impl Fault {
             Fault::Reset => "connection reset",
             Fault::ClosedEarly => "closed before the answer was whole",
             Fault::TimedOut => "timed out",
+            Fault::NotOpened => "not connected in the time for opening (--open-timeout), and left out",
+            Fault::NotAdmitted => "not admitted: connected, but never answered until the end",
+            Fault::Unanswered => "unanswered in all the measured time",
             Fault::BadAnswer => "not the answer that the protocol has",
             Fault::Status(status) => return format!("HTTP status {status}"),
             Fault::NotClosed => "not closed, though the answer said so",

@@ -18,11 +18,24 @@ pub(super) struct Plan {
     pub(super) rate: Option<f64>,
     pub(super) timeout: u64,
     pub(super) ramp: u64,
+    /// How long opening may take beyond the ramp.
+    pub(super) open_timeout: u64,
     pub(super) warm_up: u64,
     pub(super) length: Length,
 }
 
 impl Plan {
+    /// When those connections that are not open are left out, on the run's clock.
+    pub(super) fn opening_ends(&self) -> u64 {
+        self.ramp.saturating_add(self.open_timeout)
+    }
+
+    /// Whether a connection is open only when the server has answered on it. That it is made says little: the system makes it, and keeps it in the
+    /// listener's queue until the server takes it. Not where each request counts, nor where connections are to be idle until one is due.
+    pub(super) fn opens_with_an_answer(&self) -> bool {
+        self.keep_alive && self.rate.is_none() && matches!(self.length, Length::Time(_))
+    }
+
     /// The connections of thread `thread`: how many come before them, and how many they are.
     pub(super) fn share(&self, thread: usize) -> (usize, usize) {
         let first = self.connections * thread / self.threads;
@@ -131,6 +144,7 @@ mod tests {
                 rate: None,
                 timeout: 1,
                 ramp: 0,
+                open_timeout: 1,
                 warm_up: 0,
                 length: Length::Count(1),
             };

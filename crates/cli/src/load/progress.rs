@@ -154,6 +154,7 @@ mod tests {
             rate: None,
             timeout: 1,
             ramp: 0,
+            open_timeout: 1,
             warm_up: 1_000_000_000,
             length,
         };

@@ -34,6 +34,8 @@ pub(crate) struct Report {
     /// The measured time.
     pub(crate) seconds: f64,
     pub(crate) warm_up_seconds: f64,
+    /// How long the opening of connections took, before the warm-up; 0 if it did not come to an end.
+    pub(crate) opening_seconds: f64,
     /// Whether it was stopped by a signal before its time.
     pub(crate) interrupted: bool,
     pub(crate) requests: u64,
@@ -44,12 +46,17 @@ pub(crate) struct Report {
     /// Of the answered requests. In a closed loop from the moment that a request is sent; in an open loop from the moment that it was due. The
     /// time that a connection takes to open counts, if one is opened for the request. None if nothing was answered.
     pub(crate) latency_us: Option<Latency>,
-    /// By kind: `refused`, `reset`, `closed_early`, `timed_out`, `bad_answer`, `status_404` (each status from 400 on), `not_closed`, `not_sent`
+    /// By kind: `refused`, `reset`, `closed_early`, `timed_out`, `not_opened` (not connected in the time for opening connections, and left out), `not_admitted`
+    /// (connected, perhaps by the system alone, but never answered until the end), `unanswered` (not once from before the measured time until its end), `bad_answer`, `status_404` (each status from 400 on), `not_closed`, `not_sent`
     /// (due, but no connection was free until the end), `unreachable`, `no_descriptors`, `no_ports`, `other`.
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) errors_total: u64,
     /// From the first to the last, ramp and warm-up included.
     pub(crate) connections_made: u64,
+    /// Those that were open when the opening was over: connected, and in a closed loop of a given time also answered once. None without keep-alive.
+    pub(crate) connections_open_at_start: Option<usize>,
+    /// Of `connections`, how many were ever answered.
+    pub(crate) connections_served: usize,
     pub(crate) connections_open_at_end: usize,
     pub(crate) client: Client,
 }
@@ -116,6 +123,7 @@ mod tests {
             started: 1.5,
             seconds: 2.0,
             warm_up_seconds: 1.0,
+            opening_seconds: 0.125,
             interrupted: false,
             requests: 2_000,
             requests_per_second: 1_000.0,
@@ -125,6 +133,8 @@ mod tests {
             errors: BTreeMap::from([("reset".into(), 3)]),
             errors_total: 3,
             connections_made: 13,
+            connections_open_at_start: Some(10),
+            connections_served: 9,
             connections_open_at_end: 10,
             client: Client {
                 user_seconds: 0.5,
@@ -139,9 +149,9 @@ mod tests {
             text,
             r#"{"schema":1,"address":"127.0.0.1:9090","protocol":"echo","loop":"open","connections":10,"rate":1000.0,"keep_alive":true,"#
                 .to_owned()
-                + r#""payload":64,"started":1.5,"seconds":2.0,"warm_up_seconds":1.0,"interrupted":false,"requests":2000,"#
+                + r#""payload":64,"started":1.5,"seconds":2.0,"warm_up_seconds":1.0,"opening_seconds":0.125,"interrupted":false,"requests":2000,"#
                 + r#""requests_per_second":1000.0,"bytes_in":128000,"bytes_out":128000,"latency_us":null,"errors":{"reset":3},"#
-                + r#""errors_total":3,"connections_made":13,"connections_open_at_end":10,"client":{"user_seconds":0.5,"#
+                + r#""errors_total":3,"connections_made":13,"connections_open_at_start":10,"connections_served":9,"connections_open_at_end":10,"client":{"user_seconds":0.5,"#
                 + r#""system_seconds":0.25,"cpu_share":0.375,"client_bound":false,"threads":1}}"#
         );
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);

@@ -75,6 +75,26 @@ fn write(out: &mut String, report: &Report, tally: &Tally) -> std::fmt::Result {
         let label = if index == 0 { "errors" } else { "" };
         writeln!(out, "  {label:10} {} {}", HumanCount(*times), fault.meaning())?;
     }
+    let all = report.connections;
+    if let Some(open) = report.connections_open_at_start.filter(|open| *open < all) {
+        writeln!(
+            out,
+            "  opening    {} of {} connections were open after {} s (--open-timeout), and it was measured with these",
+            HumanCount(open as u64),
+            HumanCount(all as u64),
+            decimal(report.opening_seconds)
+        )?;
+    }
+    let unserved = all - report.connections_served.min(all);
+    // In an open loop, or with few requests, there may simply have been none for them.
+    if unserved > 0 && report.requests > 0 && report.kind == Loop::Closed && report.errors_total >= unserved as u64 {
+        writeln!(
+            out,
+            "  served     {} of {} connections: the latencies are theirs alone, the others are in the errors",
+            HumanCount(report.connections_served as u64),
+            HumanCount(all as u64)
+        )?;
+    }
     writeln!(
         out,
         "  opened     {} connections, {} open at the end",

@@ -15,6 +15,10 @@ pub(super) struct Tally {
     pub(super) bytes_out: u64,
     pub(super) faults: BTreeMap<Fault, u64>,
     pub(super) connections_made: u64,
+    /// Open when the opening was over.
+    pub(super) connections_at_start: usize,
+    /// Answered at least once.
+    pub(super) connections_served: usize,
     pub(super) connections_open: usize,
     /// Nanoseconds, to three digits.
     latencies: Histogram<u64>,
@@ -28,6 +32,8 @@ impl Tally {
             bytes_out: 0,
             faults: BTreeMap::new(),
             connections_made: 0,
+            connections_at_start: 0,
+            connections_served: 0,
             connections_open: 0,
             latencies: Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order"),
         }
@@ -54,6 +60,8 @@ impl Tally {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.connections_made += other.connections_made;
+        self.connections_at_start += other.connections_at_start;
+        self.connections_served += other.connections_served;
         self.connections_open += other.connections_open;
         for (fault, times) in &other.faults {
             self.failed(*fault, *times);

@@ -25,6 +25,9 @@ impl<C: Conversation> Client<'_, C> {
         self.under_way += 1;
         let slot = &mut self.slots[index];
         (slot.due, slot.began, slot.counted) = (due, now, counted);
+        if slot.silent_since == 0 {
+            slot.silent_since = now;
+        }
         (slot.sent, slot.received, slot.outcome) = (0, 0, Ok(()));
         if slot.socket.is_none() {
             match self.dial(index) {
@@ -115,6 +118,9 @@ impl<C: Conversation> Client<'_, C> {
                         self.opened_with(index, result.map_err(Fault::of));
                     }
                     (false, Ok(())) => {
+                        if self.slots[index].joins {
+                            self.opening -= 1;
+                        }
                         self.slots[index].state = State::Exchanging;
                         self.send(index);
                         if closed && self.slots[index].state == State::Exchanging {
@@ -178,7 +184,7 @@ impl<C: Conversation> Client<'_, C> {
         if slot.sent < self.conversation.request(index).len() {
             return self.fail(index, Fault::BadAnswer);
         }
-        slot.answered = self.shared.now();
+        (slot.answered, slot.served) = (self.shared.now(), true);
         slot.outcome = outcome;
         match after {
             After::Keep => self.complete(index, false),
@@ -222,13 +228,23 @@ impl<C: Conversation> Client<'_, C> {
 
     fn count(&mut self, index: usize, outcome: Result<(), Fault>, answered: u64) {
         self.under_way -= 1;
-        let slot = &self.slots[index];
+        let slot = &mut self.slots[index];
         self.progress[if outcome.is_ok() { 1 } else { 2 }] += 1;
-        // One from the warm-up that has no answer after the end kept its connection waiting for the whole of the measured time.
-        let overdue = outcome.is_err() && answered >= self.window.end;
-        if !slot.counted && !overdue {
+        if outcome != Err(Fault::TimedOut) {
+            slot.silent_since = 0;
+        }
+        if std::mem::take(&mut slot.joins) {
+            self.joining -= 1;
+            if slot.state == State::Connecting {
+                self.opening -= 1;
+                // That there is no connection counts whenever it is.
+                slot.counted = true;
+            }
+        }
+        if !slot.counted {
             return;
         }
+        let slot = &self.slots[index];
         self.window.note(answered);
         self.tally.bytes_in += slot.received;
         self.tally.bytes_out += slot.sent as u64;

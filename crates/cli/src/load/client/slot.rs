@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// Without a connection yet; or for good, if the time for opening is over.
     Unopened,
     /// Connecting before the start, without a request.
     Opening,
@@ -29,6 +30,12 @@ pub(super) struct Slot {
     pub(super) answered: u64,
     pub(super) outcome: Result<(), Fault>,
     pub(super) counted: bool,
+    /// Whether the present request is the one that opens the connection.
+    pub(super) joins: bool,
+    /// Whether there was ever an answer.
+    pub(super) served: bool,
+    /// When the first request since the last answer was begun; 0 if there has been none.
+    pub(super) silent_since: u64,
     pub(super) sent: usize,
     pub(super) received: u64,
 }
@@ -45,6 +52,9 @@ impl Slot {
             answered: 0,
             outcome: Ok(()),
             counted: false,
+            joins: false,
+            served: false,
+            silent_since: 0,
             sent: 0,
             received: 0,
         }
