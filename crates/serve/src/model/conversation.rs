@@ -16,6 +16,7 @@
 //! a cold one holds up everybody on the loop. The coroutine model has a pool (or a ring) for that.
 
 use super::Protocol;
+use super::deadlines::after;
 use crate::protocol::echo::Echo;
 use crate::protocol::http::{Connection, Date, FileSpan, Next, Service, Stage, refuse_overload};
 use std::fs::File;
@@ -138,7 +139,7 @@ impl Conversation {
                 (Speech::Http(connection), stage)
             }
         };
-        let idle_until = desk.now + desk.service.limits().idle_timeout;
+        let idle_until = after(desk.now, desk.service.limits().idle_timeout);
         Conversation {
             speech,
             state: State::Receiving,
@@ -167,7 +168,7 @@ impl Conversation {
     }
 
     fn allow(&mut self, desk: &Desk, patience: Duration) {
-        self.deadline = desk.now + patience;
+        self.deadline = after(desk.now, patience);
     }
 
     /// Takes in what was received; nothing at all is the end of the stream.
@@ -365,7 +366,7 @@ impl Conversation {
                 // The clock of a stage that goes on is not wound up again by what drips in, nor by an answer that was sent meanwhile.
                 if stage != self.stage {
                     self.stage = stage;
-                    self.stage_ends = desk.now + desk.service.limits().patience(stage.phase);
+                    self.stage_ends = after(desk.now, desk.service.limits().patience(stage.phase));
                 }
                 self.deadline = self.stage_ends;
             }

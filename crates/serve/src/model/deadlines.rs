@@ -12,7 +12,16 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Nobody lives to see the end of a longer wait: it is as good as none.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The end of a wait of `patience` from `now` on. A limit may be as large as [`Duration::MAX`], which no clock can be moved on by.
+#[inline]
+pub(super) fn after(now: Instant, patience: Duration) -> Instant {
+    now + patience.min(CENTURY)
+}
 
 /// The limits of a loop.
 #[derive(Debug, Default)]
@@ -74,7 +83,15 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn there_is_an_end_to_any_patience_and_room_behind_it() {
+        let now = Instant::now();
+        assert_eq!(after(now, Duration::from_secs(60)), now + Duration::from_secs(60));
+        let endless = after(now, Duration::MAX);
+        assert!(endless > now + Duration::from_secs(99 * 365 * 86_400));
+        assert!(after(endless, Duration::MAX) > endless);
+    }
 
     #[test]
     fn limits_pass_in_order_and_only_if_they_still_hold() {

@@ -7,8 +7,12 @@
 
 #![expect(unsafe_code, reason = "fork(2)")]
 
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{ForkResult, fork};
-use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal, setpgid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, set_parent_process_death_signal, setpgid, waitpid,
+};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,6 +51,57 @@ fn live(parent: Pid, run: impl FnOnce() -> i32) -> i32 {
     }
     // The frames below are the parent's, and not to be unwound here.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(PANICKED)
+}
+
+/// Reaps those of our children that have ended, and nobody else: what became of the other children of this process is for those who started them to ask.
+///
+/// Asking each of thousands at each end would be slow. So it is asked first, without reaping, who has ended at all. Only if that is a stranger, who will
+/// stand first until its owner comes for it, all of ours are asked.
+pub(super) fn reap<I: IntoIterator<Item = Pid>>(
+    is_ours: impl Fn(Pid) -> bool,
+    ours: impl FnOnce() -> I,
+) -> Vec<(Pid, WaitStatus)> {
+    let mut ended = Vec::new();
+    while let Some(first) = first_ended() {
+        if !is_ours(first) {
+            // Those that are reaped already are nobody's children any more.
+            ended.extend(ours().into_iter().filter_map(|pid| reaped(pid, WaitOptions::NOHANG)));
+            break;
+        }
+        match reaped(first, WaitOptions::NOHANG) {
+            Some(one) => ended.push(one),
+            None => break,
+        }
+    }
+    ended
+}
+
+/// A child that has ended and was not reaped, if there is one: it may be anybody's.
+fn first_ended() -> Option<Pid> {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    loop {
+        match waitid(Id::All, look) {
+            Ok(status) => return Pid::from_raw(status.pid()?.as_raw()),
+            Err(Errno::EINTR) => {}
+            // There are no children.
+            Err(_) => return None,
+        }
+    }
+}
+
+fn reaped(pid: Pid, how: WaitOptions) -> Option<(Pid, WaitStatus)> {
+    loop {
+        match waitpid(Some(pid), how) {
+            Err(rustix::io::Errno::INTR) => {}
+            // It is not our child, or not any more.
+            answer => return answer.ok()?,
+        }
+    }
+}
+
+/// Waits until the child, which was killed, has ended, and reaps it.
+pub(super) fn wait_for_end(pid: Pid) {
+    let _ = reaped(pid, WaitOptions::empty());
 }
 
 /// # Errors

@@ -14,7 +14,8 @@
 //! paid for, with a fork and an exit for each connection, and a few pages for each child.
 //!
 //! The parent must have one thread (see `fork`), and says so at once if it has more. It hears of children's ends by SIGCHLD, which rings the bell
-//! as other signals do; since several ends may be told by one signal, it reaps until there is nobody to be reaped. If the system has no room for
+//! as other signals do; since several ends may be told by one signal, it reaps until there is nobody to be reaped. Only its own children: others that
+//! the process may have are their owner's. If the system has no room for
 //! another process (EAGAIN), the connection waits, and so does accepting.
 
 use super::admission::{Admission, Place};
@@ -25,7 +26,7 @@ use super::guest::READ;
 use super::reception::{Declined, Front, Staff, receive};
 use super::stopping::{Bell, Resignation};
 use super::{Options, Started, Summary, has_no_workers};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpStream;
@@ -81,10 +82,10 @@ impl Staff for Children {
     }
 
     fn look_round(&mut self) {
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if self.places.remove(&pid).is_some() {
-                tell_death(pid, status);
-            }
+        for (pid, status) in fork::reap(|pid| self.places.contains_key(&pid), || self.places.keys().copied())
+        {
+            self.places.remove(&pid);
+            tell_death(pid, status);
         }
     }
 
@@ -94,11 +95,8 @@ impl Staff for Children {
 
     fn cut_off(&mut self) {
         self.signal_all(Signal::KILL);
-        while !self.places.is_empty()
-            && let Ok(Some((pid, _))) = wait(WaitOptions::empty())
-        {
-            self.places.remove(&pid);
-        }
+        self.places.keys().copied().for_each(fork::wait_for_end);
+        self.places.clear();
     }
 }
 

@@ -10,6 +10,7 @@
 //!    second    what is left is cut off
 //! ```
 
+use super::deadlines::after;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use signal_hook::{SigId, flag, low_level};
@@ -155,7 +156,7 @@ impl Ending {
     pub(super) fn asked(&mut self, stop_deadline: Duration) -> bool {
         match *self {
             Ending::No => {
-                *self = Ending::By(Instant::now() + stop_deadline);
+                *self = Ending::By(after(Instant::now(), stop_deadline));
                 true
             }
             _ => {
@@ -231,5 +232,12 @@ mod tests {
         assert!(!ending.is_over(now) && ending.is_over(now + Duration::from_secs(120)));
         assert!(!ending.asked(Duration::from_secs(60)));
         assert!(ending.is_over(now));
+    }
+
+    #[test]
+    fn a_server_may_be_told_to_wait_for_ever() {
+        let mut ending = Ending::No;
+        assert!(ending.asked(Duration::MAX));
+        assert!(!ending.is_over(Instant::now() + Duration::from_secs(365 * 86_400)));
     }
 }

@@ -12,6 +12,7 @@
 //! A worker that dies before all have been ready once is no accident but a mistake: then the server does not start.
 
 use super::blocking::Insistence;
+use super::deadlines::after;
 use super::fork;
 use super::process::tell_death;
 use super::rarely::Rarely;
@@ -21,7 +22,7 @@ use super::stopping::{Bell, Ending, tell, tell_cut_off};
 use super::{Options, Summary};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 use std::io;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -213,7 +214,7 @@ impl<C: Crew> Supervisor<'_, C> {
     /// Takes note of the workers that have ended; says whether one has failed.
     fn reap(&mut self) -> bool {
         let mut failed = false;
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        for (pid, status) in fork::reap(|pid| self.running().any(|ours| ours == pid), || self.running()) {
             failed |= self.ended(pid, status);
         }
         failed
@@ -264,7 +265,7 @@ impl<C: Crew> Supervisor<'_, C> {
             Told::Insistently => Duration::ZERO,
             Told::Once { grace } => grace,
         };
-        self.ending.deadline().unwrap_or(self.asked.1) + grace
+        after(self.ending.deadline().unwrap_or(self.asked.1), grace)
     }
 
     /// Tells the workers of the signals that have come.
@@ -302,11 +303,8 @@ impl<C: Crew> Supervisor<'_, C> {
 
     fn kill_all(&mut self) {
         self.signal_all(Signal::KILL);
-        while self.running().next().is_some()
-            && let Ok(Some((ended, _))) = wait(WaitOptions::empty())
-        {
-            self.workers.retain(|worker| !matches!(worker, Worker::Running { pid, .. } if *pid == ended));
-        }
+        self.running().for_each(fork::wait_for_end);
+        self.workers.clear();
     }
 }
 

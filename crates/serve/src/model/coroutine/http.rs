@@ -1,5 +1,6 @@
 //! The HTTP conversation.
 
+use super::super::deadlines::after;
 use super::buffers::{self, Buffers};
 use super::{read, wait_readable};
 use crate::protocol::http::{Connection, FileSpan, Found, Next, Service, Wanted};
@@ -186,7 +187,7 @@ fn send_file(mut stream: &TcpStream, span: FileSpan, chunk: &mut Vec<u8>) -> io:
 /// Lets the client read the last answer: closing with unread bytes in the socket would send a reset that can overtake it.
 fn linger(stream: &TcpStream, service: &Service, input: &mut [u8]) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
-    let until = Instant::now() + service.limits().linger_deadline;
+    let until = after(Instant::now(), service.limits().linger_deadline);
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -17,6 +17,7 @@ mod echo;
 mod http;
 
 use super::admission::{Admission, Place};
+use super::deadlines::after;
 use super::shortage::Shortage;
 use super::{Options, Protocol, Started, Summary, cannot_listen, stopping};
 use crate::Limits;
@@ -98,7 +99,7 @@ pub(super) fn serve_with(
             stopping::tell(signal, false);
         })?;
         let mut accepted = server.accept(&listener);
-        let deadline = *asked_at.get_or_init(Instant::now) + server.limits().stop_deadline;
+        let deadline = after(*asked_at.get_or_init(Instant::now), server.limits().stop_deadline);
         accepted += server.accept_queued(&listener, deadline);
         drop(listener);
         Ok(Summary { accepted, cut_off: server.finish(deadline, &impatience), ..Summary::default() })
