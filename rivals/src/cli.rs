@@ -48,6 +48,8 @@ pub(crate) enum Command {
     EchoIdle(Settings),
     /// A hello page over HTTP/1.1: processor time per request.
     Http(Settings),
+    /// Load generators on one nginx: throughput, and processor time of both sides per request.
+    Clients(Settings),
     /// Reads of a file, random and sequential, cached and cold: throughput, processor time per read.
     Files(Settings),
     /// Everything above.
@@ -63,6 +65,9 @@ pub(crate) enum Command {
     Load(Load),
     #[command(hide = true)]
     Program {
+        /// Seconds after which the kernel ends it.
+        #[arg(long)]
+        at_most: Option<f64>,
         /// The program and its arguments.
         #[arg(required = true, last = true)]
         words: Vec<OsString>,
@@ -102,6 +107,9 @@ pub(crate) struct Settings {
     /// Connections of `http`.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) http_connections: usize,
+    /// Numbers of connections for `clients`.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 1_000])]
+    pub(crate) clients_connections: Vec<usize>,
     /// Tasks of `spawn-many`.
     #[arg(long, default_value_t = 100_000)]
     pub(crate) tasks: usize,
@@ -126,12 +134,18 @@ pub(crate) struct Settings {
     /// The core of the load.
     #[arg(long, default_value_t = 1)]
     pub(crate) load_core: usize,
-    /// The fibra program, for `http`.
+    /// The fibra program, for `http` and `clients`.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/fibra"))]
     pub(crate) fibra: PathBuf,
-    /// The nginx program, for `http`: left out when it is not found.
+    /// The nginx program, for `http` and `clients`: left out when it is not found.
     #[arg(long, default_value = "nginx")]
     pub(crate) nginx: PathBuf,
+    /// The wrk program, for `clients`.
+    #[arg(long, default_value = "wrk")]
+    pub(crate) wrk: PathBuf,
+    /// The h2load program, for `clients`.
+    #[arg(long, default_value = "h2load")]
+    pub(crate) h2load: PathBuf,
     /// A running HTTP server to measure too: its address, and the process whose processor time counts. Pin it yourself.
     #[arg(long, value_name = "ADDRESS/PID")]
     pub(crate) external: Option<External>,

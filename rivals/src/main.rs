@@ -44,9 +44,11 @@ fn main() -> ExitCode {
             process::live_at_most(AMPLE + 20.0 * (load.seconds + load.warm_up));
             load::run(&load)?.print()
         }),
-        Command::Program { words } => {
-            process::settle_in_child().and_then(|()| process::become_program(&words))
-        }
+        Command::Program { at_most, words } => process::settle_in_child().and_then(|()| {
+            // The alarm stays with the process, whatever program it becomes.
+            at_most.into_iter().for_each(process::live_at_most);
+            process::become_program(&words)
+        }),
         harness => {
             return match measure(harness) {
                 Ok(()) => ExitCode::SUCCESS,
@@ -82,6 +84,7 @@ fn measure(command: Command) -> Result<()> {
         bench::echo::experiments,
         bench::echo_idle::experiments,
         bench::http::experiments,
+        bench::clients::experiments,
         bench::files::experiments,
     ];
     let (settings, chosen) = match &command {
@@ -98,7 +101,8 @@ fn measure(command: Command) -> Result<()> {
         Command::Echo(settings) => (settings, &all[10..11]),
         Command::EchoIdle(settings) => (settings, &all[11..12]),
         Command::Http(settings) => (settings, &all[12..13]),
-        Command::Files(settings) => (settings, &all[13..14]),
+        Command::Clients(settings) => (settings, &all[13..14]),
+        Command::Files(settings) => (settings, &all[14..15]),
         Command::All(settings) => (settings, all),
         Command::One(_)
         | Command::Read(_)

@@ -18,13 +18,13 @@
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
 use rustix::thread::CpuSet;
 
 use crate::rival::{CHOSEN_BY_ENVIRONMENT, Rival};
@@ -187,6 +187,18 @@ impl Child {
         Self::start(&[core], command)
     }
 
+    /// The same for a program that ends by itself, or by the kernel after `at_most` seconds, and whose output is read: see [`Self::said`].
+    pub(crate) fn of_talker<I>(core: usize, program: &Path, arguments: I, at_most: f64) -> Result<Self>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let mut command = this_program()?;
+        command.args(["program", "--at-most", &at_most.to_string(), "--"]).arg(program).args(arguments);
+        command.stdout(Stdio::piped());
+        Self::start(&[core], command)
+    }
+
     /// The child inherits the affinity of the thread that starts it, from before its first instruction and for all of
     /// its threads.
     fn start(cores: &[usize], mut command: Command) -> Result<Self> {
@@ -243,6 +255,26 @@ impl Child {
                 Some(signal) => bail!("ended by signal {signal}"),
                 None => bail!("{status}"),
             },
+        }
+    }
+}
+
+impl Child {
+    /// Waits for the end: all that the child has said, and its processor time in nanoseconds.
+    pub(crate) fn said(mut self) -> Result<(String, u64)> {
+        let mut text = String::new();
+        if let Some(mut output) = self.output.take() {
+            output.read_to_string(&mut text)?;
+        }
+        // Its clock can be read until it is reaped.
+        let id = Pid::from_child(&self.process);
+        rustix::process::waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+        let used = CpuClock::of(self.id())?.nanoseconds()?;
+        let status = self.process.wait()?;
+        match (status.success(), status.signal()) {
+            (true, _) => Ok((text, used)),
+            (false, Some(libc::SIGALRM)) => bail!("it hung"),
+            (false, _) => bail!("{status}: {}", text.trim_end()),
         }
     }
 }

@@ -62,6 +62,12 @@ pub(crate) enum Rival {
     Hyper,
     /// nginx, one process.
     Nginx,
+    /// The load generator `fibra load`.
+    FibraLoad,
+    /// The load generator wrk, one thread.
+    Wrk,
+    /// The load generator h2load, one thread, speaking HTTP/1.1.
+    H2load,
     /// A server started by somebody else, named by address and process.
     External,
 }
@@ -100,6 +106,9 @@ impl Rival {
             Self::Flume => "flume, OS threads",
             Self::Hyper => "hyper on tokio ct",
             Self::Nginx => "nginx",
+            Self::FibraLoad => "fibra load",
+            Self::Wrk => "wrk",
+            Self::H2load => "h2load",
             Self::External => "external server",
         }
     }

@@ -66,7 +66,7 @@ pub(crate) fn experiments(settings: &Settings) -> Vec<Experiment> {
 }
 
 /// A running server: the child, when it is ours to end; its process; its address.
-type Started = (Option<Child>, u32, SocketAddr);
+pub(super) type Started = (Option<Child>, u32, SocketAddr);
 
 fn start_fibra(settings: &Settings) -> Result<Started> {
     if !settings.fibra.exists() {
@@ -78,7 +78,7 @@ fn start_fibra(settings: &Settings) -> Result<Started> {
     started(Child::of_program(settings.server_core, Rival::FibraServe, &settings.fibra, arguments)?, address)
 }
 
-fn start_nginx(core: usize, program: &Path) -> Result<Started> {
+pub(super) fn start_nginx(core: usize, program: &Path) -> Result<Started> {
     let address = unused_address()?;
     let home = std::env::temp_dir().join(format!("rivals-nginx-{}", std::process::id()));
     std::fs::create_dir_all(&home).with_context(|| home.display().to_string())?;
@@ -121,7 +121,7 @@ fn unused_address() -> Result<SocketAddr> {
 }
 
 /// The program's path, if it exists: as it stands when it names a directory, else along PATH.
-fn find_program(name: &Path) -> Option<PathBuf> {
+pub(super) fn find_program(name: &Path) -> Option<PathBuf> {
     if name.components().count() > 1 {
         return name.exists().then(|| name.to_owned());
     }

@@ -2,6 +2,7 @@
 //! the work needs no load from outside, does the work in the child ([`one`]).
 
 pub(crate) mod accept;
+pub(crate) mod clients;
 pub(crate) mod echo;
 pub(crate) mod echo_idle;
 pub(crate) mod files;
