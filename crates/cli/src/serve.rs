@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Workers that a model may have whose workers are not there for one connection each: they are to share the cores.
+const MOST_WORKERS: u16 = 1_024;
+
 /// Serve HTTP (a directory, or a hello page) or the textbook echo
 ///
 /// SIGINT or SIGTERM stops it: no new connections, what runs finishes, and after --stop-deadline the rest is cut off.
@@ -29,8 +32,8 @@ pub(crate) struct Serve {
     model: Model,
 
     /// OS threads that run coroutines, loops of epoll-lt and epoll-et, threads of thread-pool, processes of prefork and multi-process
-    /// [default: FIBRA_WORKERS, or as many as the machine has cores for us; 1 loop; 64 threads of thread-pool, 8 processes of prefork]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// (at most 1,024, those of the pools 16,384) [default: FIBRA_WORKERS, or as many as the machine has cores for us; 1 loop; 64 threads of thread-pool, 8 processes of prefork]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16_384))]
     workers: Option<u16>,
 
     /// Connections that a process of prefork serves before another takes its place; 0 for no end
@@ -125,6 +128,13 @@ impl Serve {
         };
         if self.protocol == Protocol::Echo && self.root.is_some() {
             return Err("--root goes with --protocol http".into());
+        }
+        let is_pool = matches!(self.model, Model::Prefork | Model::ThreadPool);
+        if let Some(workers) = self.workers.filter(|workers| *workers > MOST_WORKERS && !is_pool) {
+            return Err(format!(
+                "--workers {workers} is too many: at most {MOST_WORKERS} go with --model {}",
+                self.model.name()
+            ));
         }
         if self.max_connections == 0 {
             return Err("--max-connections must be at least 1".into());

@@ -177,3 +177,18 @@ fn models_and_levels_that_there_are_not_are_refused_before_anything_is_measured(
     }
     assert!(!folder.path().join("results.json").exists());
 }
+
+#[test]
+fn a_pool_is_as_large_as_the_level_up_to_its_limit_and_who_finds_no_worker_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["serve", "--models", "prefork", "--levels", "2,5", "--pool-workers", "4", "--seconds", "0.5"];
+    well(lab(folder.path(), &[&arguments[..], &["--rounds", "1"]].concat()).output().unwrap());
+    let found = results(folder.path());
+    let of = |level: u32| cells(&found).iter().find(|cell| cell["level"] == level).unwrap();
+    assert_eq!((&of(2)["workers"], &of(2)["measured"]["errors_total"]), (&2.into(), &0.into()), "{found:#}");
+    let errors = &of(5)["measured"]["errors"];
+    assert_eq!((&of(5)["workers"], &errors["not_admitted"]), (&4.into(), &1.into()), "{found:#}");
+    assert_eq!(found["summary"][1]["workers"], 4, "{found:#}");
+    assert!(fs::read_to_string(folder.path().join("report.html")).unwrap().contains("workers of the pools"));
+}

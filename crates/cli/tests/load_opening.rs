@@ -63,7 +63,8 @@ fn a_pool_that_is_too_small_is_measured_by_whom_it_serves_and_the_others_are_tol
     assert!(report["requests"].as_u64().unwrap() > 8 && report["seconds"] == 1.0, "{report}");
     assert!(report["opening_seconds"].as_f64().unwrap() >= 1.0, "{report}");
 
-    let output = program().args(["load", &address, "-c", "20", "-d", "0.2", "--open-timeout", "0.5"]).output();
+    let output =
+        program().args(["load", &address, "-c", "20", "-d", "0.2", "--open-timeout", "0.5"]).output();
     let text = String::from_utf8(output.unwrap().stdout).unwrap();
     for part in ["8 of 20 connections were open after", "served     8 of 20", "12 not admitted"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
@@ -91,7 +92,11 @@ fn connections_that_cannot_be_made_are_left_out_when_the_time_for_it_is_over() {
         assert_eq!(report["connections_served"], 1, "{arguments:?}: {report}");
         let silent = error(&report, "not_admitted");
         if arguments == ["-d", "0.5"] {
-            assert_eq!((left_out + silent, &report["connections_open_at_start"]), (11, &1.into()), "{report}");
+            assert_eq!(
+                (left_out + silent, &report["connections_open_at_start"]),
+                (11, &1.into()),
+                "{report}"
+            );
         }
     }
 }
@@ -110,6 +115,10 @@ fn a_connection_that_is_silent_for_all_of_the_measured_time_is_an_error() {
     let arguments = ["-c", "3", "-d", "0.5", "--warm-up", "0.2", "--timeout", "120"];
     let report = report(&format!("echo://{address}"), &arguments);
     assert!(began.elapsed() < PATIENCE, "it ends in time");
-    assert_eq!((&report["connections_open_at_start"], error(&report, "unanswered")), (&3.into(), 2), "{report}");
+    assert_eq!(
+        (&report["connections_open_at_start"], error(&report, "unanswered")),
+        (&3.into(), 2),
+        "{report}"
+    );
     assert_eq!((&report["errors_total"], &report["connections_served"]), (&2.into(), &3.into()), "{report}");
 }

@@ -97,6 +97,9 @@ pub(super) struct ServeSettings {
     /// Of load that counts, in each cell; see [`ServeSettings::seconds_at`].
     pub(super) seconds: f64,
     pub(super) warm_up_seconds: f64,
+    /// The most workers of each pool; see [`ServeSettings::workers_at`]. None in old files: the pools had as many as they have unasked.
+    #[serde(default)]
+    pub(super) pool_workers: BTreeMap<String, u32>,
     pub(super) server_cores: Vec<usize>,
     pub(super) load_cores: Vec<usize>,
 }
@@ -110,14 +113,19 @@ impl ServeSettings {
         self.seconds.max(f64::from(level) / TURNS)
     }
 
-    /// The same for the warm-up, in which a model that makes something for each connection has to be done with it.
-    pub(super) fn warm_up_seconds_at(&self, model: &str, level: u32) -> f64 {
-        let to_make_one = match model {
-            "process" => 1.5e-3,
-            "thread" => 0.2e-3,
-            _ => 0.0,
-        };
-        (self.warm_up_seconds * self.seconds_at(level) / self.seconds).max(to_make_one * f64::from(level))
+    /// The same for the warm-up.
+    pub(super) fn warm_up_seconds_at(&self, level: u32) -> f64 {
+        self.warm_up_seconds * self.seconds_at(level) / self.seconds
+    }
+
+    /// The most that opening the connections may take: a model may have to fork for each of them.
+    pub(super) fn opening_seconds_at(&self, level: u32) -> f64 {
+        10.0 + 3e-3 * f64::from(level)
+    }
+
+    /// The size of a pool of which each worker serves one connection at a time: as many as there are connections, as far as that is allowed.
+    pub(super) fn workers_at(&self, model: &str, level: u32) -> Option<u32> {
+        self.pool_workers.get(model).map(|most| level.min(*most))
     }
 }
 
@@ -126,6 +134,9 @@ impl ServeSettings {
 pub(super) struct Cell {
     #[serde(flatten)]
     pub(super) key: Key,
+    /// How many workers the server was told to have, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) workers: Option<u32>,
     #[serde(flatten)]
     pub(super) outcome: Outcome,
 }
@@ -282,8 +293,20 @@ mod tests {
     #[test]
     fn a_cell_is_longer_where_each_connection_would_have_few_turns() {
         let settings = fixture::results().serve.unwrap().settings;
-        assert_eq!((settings.seconds_at(1_000), settings.warm_up_seconds_at("poll", 1_000)), (2.0, 0.5));
-        assert_eq!((settings.seconds_at(10_000), settings.warm_up_seconds_at("poll", 10_000)), (4.0, 1.0));
-        assert_eq!(settings.warm_up_seconds_at("process", 1_000), 1.5, "a thousand forks take their time");
+        assert_eq!((settings.seconds_at(1_000), settings.warm_up_seconds_at(1_000)), (2.0, 0.5));
+        assert_eq!((settings.seconds_at(10_000), settings.warm_up_seconds_at(10_000)), (4.0, 1.0));
+    }
+
+    #[test]
+    fn a_pool_has_a_worker_for_each_connection_up_to_the_limit() {
+        let pool_workers = BTreeMap::from([("prefork".to_owned(), 1_000), ("thread-pool".to_owned(), 1_500)]);
+        let settings = ServeSettings { pool_workers, ..fixture::results().serve.unwrap().settings };
+        let of = |model, level| settings.workers_at(model, level);
+        assert_eq!(
+            [of("prefork", 4), of("thread-pool", 2_000), of("thread", 4)],
+            [Some(4), Some(1_500), None]
+        );
+        let old = ServeSettings { pool_workers: BTreeMap::new(), ..settings };
+        assert_eq!(old.workers_at("prefork", 4), None);
     }
 }

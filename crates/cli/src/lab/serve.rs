@@ -20,7 +20,7 @@ mod usage;
 use super::Run;
 use super::history;
 use super::interrupt::{Interrupt, Stopped};
-use super::machine::cores;
+use super::machine::{Machine, cores};
 use super::program;
 use super::progress::Progress;
 use super::results::{Cell, Key, Outcome, Serve, ServeSettings, Way};
@@ -31,6 +31,11 @@ use std::collections::BTreeMap;
 
 const LEVELS: [u32; 13] = [1, 2, 3, 4, 10, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000];
 const QUICK_LEVELS: [u32; 2] = [10, 1_000];
+/// The most workers of a pool unasked: as many as `process` and `thread` come to.
+const POOL_WORKERS: u32 = 10_000;
+/// The models of which each worker serves one connection at a time, and what a worker takes, in bytes, with what the kernel keeps for it: generously, as half
+/// of the memory is to be enough for all.
+const POOLS: [(&str, u64); 2] = [("prefork", 512 << 10), ("thread-pool", 64 << 10)];
 /// Failures after which a model is not asked again for a level.
 const ENOUGH_FAILURES: usize = 2;
 /// The models of the historic tables, and today's; they are measured with one request a connection too.
@@ -50,6 +55,11 @@ pub(super) struct ServeArgs {
     /// Seconds of load that count, in each cell [default: 2; 0.8 when quick]; more at levels beyond 2,500 times as many
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     seconds: Option<f64>,
+
+    /// Workers that prefork and thread-pool have at most; they have one for each connection, since each serves one at a time
+    /// [default: 10,000, or as many as half of the memory has room for, at 512 KiB a process and 64 KiB a thread]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    pool_workers: Option<u32>,
 
     /// What is spoken
     #[arg(long, value_enum, default_value_t = Protocol::Http)]
@@ -120,10 +130,20 @@ impl ServeArgs {
             rounds: run.rounds.map_or(if run.quick { 1 } else { 3 }, usize::from),
             seconds,
             warm_up_seconds: (seconds / 4.0).min(1.0),
+            pool_workers: pools(self.pool_workers, Machine::look().memory_bytes),
             server_cores,
             load_cores,
         })
     }
+}
+
+/// The most workers of each pool, on a machine with so much memory.
+fn pools(wanted: Option<u32>, memory: u64) -> BTreeMap<String, u32> {
+    let most = |each: u64| {
+        let room = u32::try_from(memory / 2 / each).unwrap_or(u32::MAX);
+        wanted.unwrap_or_else(|| room.clamp(1, POOL_WORKERS))
+    };
+    POOLS.iter().map(|(model, each)| ((*model).to_owned(), most(*each))).collect()
 }
 
 /// The server's cores and the load's: apart, if there are two.
@@ -164,7 +184,8 @@ impl Plan {
         if !is_hopeless(&key, &serve.cells) {
             self.progress.begin(&in_words(&key));
             let outcome = cell::measure(&key, &serve.settings, interrupt)?;
-            serve.cells.push(Cell { key, outcome });
+            let workers = serve.settings.workers_at(&key.model, key.level);
+            serve.cells.push(Cell { key, workers, outcome });
         }
         self.progress.end();
         Ok(true)
@@ -230,6 +251,7 @@ mod tests {
             rounds: 2,
             seconds: 1.0,
             warm_up_seconds: 0.25,
+            pool_workers: BTreeMap::new(),
             server_cores: vec![0],
             load_cores: vec![1],
         }
@@ -237,7 +259,7 @@ mod tests {
 
     fn failed(key: &Key, round: usize) -> Cell {
         let key = Key { round, ..key.clone() };
-        Cell { key, outcome: Outcome::Failed("no".into()) }
+        Cell { key, workers: None, outcome: Outcome::Failed("no".into()) }
     }
 
     #[test]
@@ -266,6 +288,14 @@ mod tests {
         assert!(!is_hopeless(&key, &once) && is_hopeless(&key, &twice));
         let elsewhere = Key { level: 1_000, ..key };
         assert!(!is_hopeless(&elsewhere, &twice));
+    }
+
+    #[test]
+    fn pools_have_room_in_half_of_the_memory() {
+        let most = |wanted, memory| pools(wanted, memory).into_values().collect::<Vec<_>>();
+        assert_eq!(most(None, 24 << 30), [10_000, 10_000]);
+        assert_eq!(most(None, 2 << 30), [2_048, 10_000]);
+        assert_eq!(most(Some(5), 2 << 30), [5, 5]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(super) struct Row {
     pub(super) model: String,
     pub(super) way: Way,
     pub(super) level: u32,
+    /// How many workers the server was told to have, if it was.
+    pub(super) workers: Option<u32>,
     /// Rounds that were measured.
     pub(super) rounds: usize,
     pub(super) state: State,
@@ -117,7 +119,8 @@ fn row(model: &str, way: Way, level: u32, cells: &[&Cell]) -> Row {
         (Some(_), Some(_)) => State::Partly,
         (Some(_), None) => State::Held,
     };
-    Row { model: model.to_owned(), way, level, rounds: measured.len(), state, reason, figures }
+    let workers = cells.first().and_then(|cell| cell.workers);
+    Row { model: model.to_owned(), way, level, workers, rounds: measured.len(), state, reason, figures }
 }
 
 /// What keeps a measurement from being one of a level that is held.
@@ -205,7 +208,7 @@ mod tests {
     fn row_of(outcomes: Vec<Outcome>) -> Row {
         let cell = |(round, outcome)| {
             let key = Key { model: "poll".into(), way: Way::KeepAlive, level: 10, round };
-            Cell { key, outcome }
+            Cell { key, workers: Some(10), outcome }
         };
         let cells: Vec<Cell> = outcomes.into_iter().enumerate().map(cell).collect();
         row("poll", Way::KeepAlive, 10, &cells.iter().collect::<Vec<_>>())
@@ -216,7 +219,7 @@ mod tests {
         let rounds = [300.0, 100.0, 200.0].map(|rate| Outcome::Measured(Box::new(measured(rate, 10))));
         let row = row_of(rounds.into());
         assert_eq!((row.state, row.rounds, row.requests_per_second()), (State::Held, 3, Some(200.0)));
-        assert_eq!(row.reason, None);
+        assert_eq!((row.reason, row.workers), (None, Some(10)));
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub(super) struct Client<'a, C> {
     opened: usize,
     /// Whether this thread's slots are open or left out, and the others know.
     said_ready: bool,
+    /// The measured time is over, and those who were silent in it are to be given up when all that has come by then has been read.
+    gives_up: bool,
     /// Connections begun.
     turns: usize,
     window: Window,
@@ -128,6 +130,7 @@ impl<'a, C: Conversation> Client<'a, C> {
             opened: 0,
             turns: 0,
             said_ready: false,
+            gives_up: false,
             window: Window::new(),
             next_tick: 0,
             progress: [0; 3],
@@ -290,7 +293,7 @@ impl<'a, C: Conversation> Client<'a, C> {
         }
         if ends {
             self.give_up();
-            self.give_up_on_the_silent();
+            self.gives_up = true;
         }
     }
 
@@ -391,7 +394,7 @@ impl<'a, C: Conversation> Client<'a, C> {
         let due = self.pace.as_ref().filter(|_| !self.idle.is_empty()).and_then(Pace::next_at);
         let precisely = due.is_some_and(|due| due <= until);
         until = until.min(due.unwrap_or(u64::MAX));
-        if !self.free.is_empty() || !self.unread.is_empty() {
+        if !self.free.is_empty() || !self.unread.is_empty() || self.gives_up {
             until = now;
         }
 
@@ -408,6 +411,7 @@ impl<'a, C: Conversation> Client<'a, C> {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        let is_all = events.len() < EVENTS_AT_ONCE;
         let unread = std::mem::take(&mut self.unread);
         for event in events.drain(..) {
             let data = event.data.u64();
@@ -418,6 +422,10 @@ impl<'a, C: Conversation> Client<'a, C> {
             if self.slots[slot].generation == generation && self.slots[slot].state == State::Exchanging {
                 self.receive(slot, closed);
             }
+        }
+        if self.gives_up && is_all && self.unread.is_empty() {
+            self.gives_up = false;
+            self.give_up_on_the_silent();
         }
         Ok(())
     }

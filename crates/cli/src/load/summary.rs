@@ -87,7 +87,11 @@ fn write(out: &mut String, report: &Report, tally: &Tally) -> std::fmt::Result {
     }
     let unserved = all - report.connections_served.min(all);
     // In an open loop, or with few requests, there may simply have been none for them.
-    if unserved > 0 && report.requests > 0 && report.kind == Loop::Closed && report.errors_total >= unserved as u64 {
+    if unserved > 0
+        && report.requests > 0
+        && report.kind == Loop::Closed
+        && report.errors_total >= unserved as u64
+    {
         writeln!(
             out,
             "  served     {} of {} connections: the latencies are theirs alone, the others are in the errors",

@@ -94,7 +94,8 @@ pub(crate) fn json() -> String {
             "settings": {
                 "quick": false, "protocol": "http", "models": names,
                 "foreign": { "nginx": "nginx -c /tmp/n.conf @ 127.0.0.1:8081" },
-                "levels": LEVELS, "rounds": 3, "seconds": 2.0, "warm_up_seconds": 0.5, "server_cores": [0], "load_cores": [1],
+                "levels": LEVELS, "rounds": 3, "seconds": 2.0, "warm_up_seconds": 0.5,
+                "pool_workers": { "prefork": 1_000, "thread-pool": 1_000 }, "server_cores": [0], "load_cores": [1],
             },
             "cells": cells,
         },
@@ -113,7 +114,10 @@ fn cost(&(id, what, unit, value, published): &(&str, &str, &str, f64, Option<f64
 
 fn cell(model: &(&str, f64, f64, f64, u32), level: u32, round: u32, way: &str) -> Value {
     let &(name, base, growth, memory, highest) = model;
-    let key = json!({ "model": name, "way": way, "level": level, "round": round });
+    let mut key = json!({ "model": name, "way": way, "level": level, "round": round });
+    if ["prefork", "thread-pool"].contains(&name) {
+        key["workers"] = json!(level.min(highest));
+    }
     let with = |outcome: Value| {
         let mut cell = key.clone();
         cell.as_object_mut().unwrap().extend(outcome.as_object().unwrap().clone());

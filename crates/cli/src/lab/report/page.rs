@@ -4,6 +4,7 @@
 
 use super::sections;
 use super::words::escaped;
+use crate::doctor::report::grouped;
 use crate::lab::results::{Results, Serve};
 use crate::lab::summary;
 
@@ -112,12 +113,26 @@ fn how(results: &Results) -> String {
                 cores(&settings.load_cores)
             )
         };
+        let most: Vec<String> = settings
+            .pool_workers
+            .iter()
+            .map(|(model, most)| format!("{} in {model}", grouped((*most).into())))
+            .collect();
+        let pools = match most.is_empty() {
+            true => "The pools (prefork, thread-pool) had as many workers as they have unasked.".to_owned(),
+            false => format!(
+                "The pools had a worker for each connection, since each serves one at a time, and at most {}.",
+                escaped(&most.join(", "))
+            ),
+        };
         out.push_str(&format!(
             "<p>Each cell had a server of its own, a program that was started for it, and <code>fibra load</code> in a closed loop: each connection \
              waits for its answer before it asks again. {apart} Rounds take turns: a round measures every model at every level once. Figures are medians \
-             of the rounds.</p>\n<p>Processor time is that of the server and all its processes, user and system, over {:.0}% of the time that counts. The kernel \
-             tells it in ticks of 10 ms. Memory is the server's own under load (pages of files not counted) and its page tables, less what it had before; \
-             of more than 32 processes some speak for all.</p>\n",
+             of the rounds. Connections are opened before the time that counts, and each is open when it has been \
+             answered once. Who is not served then, or not once in that time, is told as an error. {pools}</p>\n<p>Processor time is that of the server and \
+             all its processes, user and system, over {:.0}% of the time that counts: of a process with one thread to the nanosecond; of one with several, and \
+             the share of the kernel, in the kernel's ticks of 10 ms. Memory is the server's own under load (pages of files not counted) and its page tables, \
+             less what it had before, the larger of two looks in the time that counts; of more than 32 processes some speak for all.</p>\n",
             75.0
         ));
     }

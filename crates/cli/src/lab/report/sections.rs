@@ -177,6 +177,7 @@ pub(super) fn throughput(serve: &Serve, rows: &[Row]) -> String {
          or with connections that were not served: see <a href=\"#limits\">what could not be held</a>.</p>\n",
     );
     out.push_str(&by_family(serve, rows, Row::requests_per_second, "requests per second", compact));
+    out.push_str(&pools(rows));
     if !bound.is_empty() {
         out.push_str(&format!(
             "<p class=\"soft\">The load itself was at its limit in {} places ({}): there the server could have done more, and processor time is what to compare.</p>\n",
@@ -185,6 +186,27 @@ pub(super) fn throughput(serve: &Serve, rows: &[Row]) -> String {
         ));
     }
     out
+}
+
+/// How many workers the pools had, which are made as large as each level asks for; nothing if there are none.
+fn pools(rows: &[Row]) -> String {
+    let levels = levels(rows);
+    let head = std::iter::once("model".to_owned()).chain(levels.iter().map(|level| grouped((*level).into())));
+    let mut table = Table::new(head);
+    let of_pools = || kept(rows).filter(|row| row.workers.is_some());
+    let mut names: Vec<&str> = of_pools().map(|row| row.model.as_str()).collect();
+    names.dedup();
+    if names.is_empty() {
+        return String::new();
+    }
+    for name in &names {
+        let cell = |level: &u32| {
+            let row = of_pools().find(|row| row.model == *name && row.level == *level);
+            row.and_then(|row| row.workers).map_or(String::new(), |workers| grouped(workers.into()))
+        };
+        table.row(std::iter::once((*name).to_owned()).chain(levels.iter().map(cell)));
+    }
+    table.folded("workers of the pools")
 }
 
 pub(super) fn latency(serve: &Serve, rows: &[Row]) -> String {
@@ -246,7 +268,8 @@ fn cost_bar(row: &Row) -> Option<Bar> {
 
 pub(super) fn memory(serve: &Serve, rows: &[Row]) -> String {
     let mut out = String::from(
-        "<p>The server's own memory (pages of files not counted) and page tables under load, less what it had before, for each connection. What the kernel keeps for sockets and for threads is not counted, \
+        "<p>The server's own memory (pages of files not counted) and page tables under load, less what it had before, for each connection. The workers of a pool \
+         are there before the first connection, so what they have at rest is not in it, but in the memory of the server, all of it. What the kernel keeps for sockets and for threads is not counted, \
          and is the same for all, the threads' kernel stacks aside (16 KiB each on x86-64).</p>\n<div class=\"pair\">",
     );
     let positive: Of = |row| memory_each(row).filter(|value| *value >= 1.0);

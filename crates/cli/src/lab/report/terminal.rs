@@ -51,6 +51,16 @@ pub(in crate::lab) fn text(results: &Results, width: usize) -> String {
         block(&mut out, "p99 latency", &rows, kept, p99, width);
         block(&mut out, "Processor time of the server for a request, µs", &rows, kept, cpu, width);
         block(&mut out, "Memory of the server for a connection, KiB", &rows, kept, memory, width);
+        let pools: Vec<Row> = rows.iter().filter(|row| row.workers.is_some()).cloned().collect();
+        let workers: Column = (|row| row.workers.map(f64::from), |count| grouped(count as u64));
+        block(
+            &mut out,
+            "Workers of the pools, each of which serves one connection at a time",
+            &pools,
+            kept,
+            workers,
+            width,
+        );
         block(&mut out, "Requests per second, a connection for each", &rows, Way::OneRequest, rate, width);
         not_held(&mut out, &rows, width);
         let claims = history::claims(&rows).into_iter().filter_map(|claim| Some((claim.holds?, claim)));

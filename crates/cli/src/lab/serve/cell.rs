@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  server starts ─▶ footprint ─▶ load: connections, warm-up ─▶ │ the time that counts            │ ─▶ report ─▶ server stops
-//!                                                              └ sample, footprint     ¾: sample
+//!                                                              └ sample, footprint     ¾: sample, footprint
 //! ```
 //!
 //! Processor time for a request is that between the samples, by the requests that the whole of the time had on average: so the connections' beginning and end,
-//! and the lab's look at the memory, do not count.
+//! and the lab's look at the memory, do not count. Of the two footprints the larger one is told. All connections are open when the first is taken, since the
+//! load measures only then; but that of thousands of processes is of one moment for the first and of another for the last.
 
 use super::load::Load;
 use super::server::Server;
@@ -36,7 +37,7 @@ pub(super) fn measure(
 }
 
 fn attempt(key: &Key, settings: &ServeSettings, interrupt: &Interrupt) -> Result<Measured, Stopped> {
-    let mut server = Server::start(&key.model, settings, interrupt)?;
+    let mut server = Server::start(&key.model, key.level, settings, interrupt)?;
     let usage = server.id().map(Usage::of);
     let before = usage.as_ref().map(Usage::footprint).transpose()?;
     let outcome = under_load(key, settings, interrupt, &server, usage.as_ref());
@@ -71,11 +72,14 @@ fn under_load(
         let began = Instant::now();
         // A server that ends meanwhile is noticed by the caller.
         if let Ok(first) = usage.sample() {
-            // Before the second sample: it may take a while, and the load must not be over when it is taken.
+            // It may take a while, and the load must not be over when it is taken.
             let full = usage.footprint();
             interrupt
                 .sleep_until(began + Duration::from_secs_f64(settings.seconds_at(key.level) * BETWEEN))?;
-            watched = usage.sample().and_then(|last| Ok(Watched { first, last, full: full? })).ok();
+            watched = usage
+                .sample()
+                .and_then(|last| Ok(Watched { first, last, full: full?.or_larger(usage.footprint().ok()) }))
+                .ok();
         }
     }
     Ok((load.report(interrupt)?, watched))
@@ -111,8 +115,8 @@ impl Watched {
             system_us: system * 1e6 / requests,
             cpu_share: (user + system) / seconds,
             switches: switches.map(|count| count / requests),
-            processes: last.processes,
-            threads: last.threads,
+            processes: first.processes.max(last.processes),
+            threads: first.threads.max(last.threads),
             descriptors: full.descriptors.map(|count| count.round() as u64),
             memory: (full.own - before.own).max(0.0),
             memory_total: full.memory,

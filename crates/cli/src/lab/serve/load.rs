@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a load may take beyond the time that it is asked for: to open its connections, and to give up.
+/// How long a load may take beyond the time that it is asked for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Threads of the load, at the most; it has one for each of its cores.
 const MOST_THREADS: usize = 8;
@@ -32,8 +32,9 @@ impl Load {
         let mut command = program::on_cores(&settings.load_cores)?;
         command.arg(program::this()?).args(["--log", "off", "load", &address.to_string()]);
         command.args(["--protocol", &settings.protocol, "--connections", &key.level.to_string()]);
-        let (seconds, warm_up) =
-            (settings.seconds_at(key.level), settings.warm_up_seconds_at(&key.model, key.level));
+        let (seconds, warm_up) = (settings.seconds_at(key.level), settings.warm_up_seconds_at(key.level));
+        let opening = settings.opening_seconds_at(key.level);
+        command.args(["--open-timeout", &opening.to_string()]);
         command.args(["--duration", &seconds.to_string(), "--warm-up", &warm_up.to_string()]);
         let threads = settings.load_cores.len().clamp(1, MOST_THREADS);
         command.args(["--threads", &threads.to_string()]);
@@ -45,7 +46,7 @@ impl Load {
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut program = Program::start(command, "the load")?;
-        let time = Duration::from_secs_f64(timeout);
+        let time = Duration::from_secs_f64(opening + timeout);
         let (sends, report) = mpsc::channel();
         let (complains, log) = mpsc::channel();
         if let Some(mut out) = program.child.stdout.take() {

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(20);
+/// And more for each worker that it starts first.
+const TO_START_ONE: Duration = Duration::from_millis(5);
 /// How long it may take to stop in good order.
 const STOP: Duration = Duration::from_millis(500);
 /// How long the last lines of a log may be on their way.
@@ -31,11 +33,12 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn start(
         name: &str,
+        level: u32,
         settings: &ServeSettings,
         interrupt: &Interrupt,
     ) -> Result<Server, Stopped> {
         match settings.foreign.get(name) {
-            None => Server::of_model(name, settings, interrupt),
+            None => Server::of_model(name, settings.workers_at(name, level), settings, interrupt),
             Some(what) => match Source::parse(what)? {
                 Source::Address(address) => Ok(Server { address, program: None, log: None, complaint: None }),
                 Source::Command(command, address) => Server::foreign(&command, address, settings, interrupt),
@@ -49,17 +52,26 @@ impl Server {
         }
     }
 
-    fn of_model(name: &str, settings: &ServeSettings, interrupt: &Interrupt) -> Result<Server, Stopped> {
+    fn of_model(
+        name: &str,
+        workers: Option<u32>,
+        settings: &ServeSettings,
+        interrupt: &Interrupt,
+    ) -> Result<Server, Stopped> {
         let mut command = program::on_cores(&settings.server_cores)?;
         command.arg(program::this()?).args(["--log", "warn", "serve", "127.0.0.1:0"]);
         command.args(["--protocol", &settings.protocol, "--model", name]);
+        if let Some(workers) = workers {
+            command.args(["--workers", &workers.to_string()]);
+        }
+        let patience = START + TO_START_ONE * workers.unwrap_or(0);
         for (variable, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FIBRA_"))
         {
             command.env_remove(variable);
         }
         let (mut server, announcements) = Server::spawn(command, SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let listening = interrupt.wait_for(Instant::now() + START, || {
+        let listening = interrupt.wait_for(Instant::now() + patience, || {
             // Before the look at the pipe: what was said before the end is there then.
             let ended = server.ended()?;
             match announcements.try_iter().find_map(|line| announced(&line)) {
@@ -68,7 +80,7 @@ impl Server {
             }
         })?;
         server.address = listening
-            .ok_or_else(|| Stopped::Failed(format!("it did not listen within {} s", START.as_secs())))?;
+            .ok_or_else(|| Stopped::Failed(format!("it did not listen within {} s", patience.as_secs())))?;
         Ok(server)
     }
 

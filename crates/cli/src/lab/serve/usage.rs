@@ -1,7 +1,8 @@
 //! What a server and all its descendants have used, from `/proc`.
 //!
 //! Processor time is that of the living, and of the dead whom their parents have waited for (`cutime` and `cstime`): a server that forks for each connection is
-//! charged for all of them. The kernel tells it in ticks of 10 ms; over a cell that is a few per cent at worst.
+//! charged for all of them. Of a process with one thread the kernel tells it to the nanosecond; of others, and of how it is shared between user and kernel, in
+//! ticks of 10 ms. Over a cell that is a few per cent at worst.
 
 use crate::doctor::files::{Files, Known, field_bytes};
 use crate::lab::machine::count;
@@ -50,6 +51,19 @@ pub(super) struct Footprint {
     /// What of that is the server's own: not from files, whose pages it may share with any program that comes and goes.
     pub(super) own: f64,
     pub(super) descriptors: Option<f64>,
+}
+
+impl Footprint {
+    /// What was more, of two moments.
+    pub(super) fn or_larger(self, other: Option<Footprint>) -> Footprint {
+        let Some(other) = other else { return self };
+        let descriptors = [self.descriptors, other.descriptors].into_iter().flatten();
+        Footprint {
+            memory: self.memory.max(other.memory),
+            own: self.own.max(other.own),
+            descriptors: descriptors.reduce(f64::max),
+        }
+    }
 }
 
 /// Looks at the family of a process.
@@ -214,6 +228,16 @@ mod tests {
         ids.sort_unstable();
         assert_eq!(ids, [1, 3, 4, 5, 9]);
         assert!(family(77, all).is_empty());
+    }
+
+    #[test]
+    fn the_larger_of_two_footprints_counts() {
+        let footprint = |memory, own, descriptors| Footprint { memory, own, descriptors };
+        let one = footprint(900.0, 500.0, Some(7.0));
+        assert_eq!(one.or_larger(None), one);
+        let other = footprint(800.0, 600.0, None);
+        assert_eq!(one.or_larger(Some(other)), footprint(900.0, 600.0, Some(7.0)));
+        assert_eq!(other.or_larger(Some(one)), footprint(900.0, 600.0, Some(7.0)));
     }
 
     #[test]
