@@ -106,8 +106,8 @@ fn connections_that_are_never_served_are_errors_and_not_silence() {
     let results = results(folder.path());
     let half = cells(&results).iter().find(|cell| cell["model"] == "half").unwrap();
     assert!(half["measured"]["requests_per_second"].as_f64().unwrap() > 0.0, "{half:#}");
-    assert_eq!(half["measured"]["errors"]["timed_out"], 1, "{half:#}");
-    assert!(told.contains("half: with errors with 2: errors: timed_out 1"), "{told}");
+    assert_eq!(half["measured"]["errors"]["not_admitted"], 1, "{half:#}");
+    assert!(told.contains("half: with errors with 2: errors: not_admitted 1"), "{told}");
     deaf.join().unwrap();
 }
 

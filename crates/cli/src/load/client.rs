@@ -185,7 +185,7 @@ impl<'a, C: Conversation> Client<'a, C> {
         if self.said_ready {
             return;
         }
-        if now >= self.plan.opening_ends() {
+        if self.plan.keep_alive && now >= self.plan.opening_ends() {
             self.leave_out(now);
         }
         while self.opened < self.slots.len() && self.opening < OPENING_AT_ONCE && now >= self.opens_at() {

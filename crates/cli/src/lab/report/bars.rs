@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 420.0;
 /// For the figures.
 const RIGHT: f64 = 76.0;
+/// A letter's width, roughly.
+const LETTER: f64 = 6.2;
 const TOP: f64 = 6.0;
 const BOTTOM: f64 = 24.0;
 /// Longer names than this stand above what they name, not beside it.
@@ -157,7 +159,7 @@ pub(super) fn dots(title: &str, dots: &[Dot], base: Base, write: fn(f64) -> Stri
     let rows = Rows::of(dots.iter().map(|dot| dot.name.as_str()));
     let place = |value: f64| rows.left + axis.place(value).clamp(0.0, 1.0) * (WIDTH - rows.left - RIGHT);
     let mut out = rows.frame(title);
-    rows.grid(&mut out, every_few(marks).map(|mark| (place(mark), write(mark))));
+    rows.grid(&mut out, apart(marks.into_iter().map(|mark| (place(mark), write(mark))).collect()));
     for (row, dot) in dots.iter().enumerate() {
         let middle = rows.middle_of(row);
         rows.name(&mut out, row, &dot.name);
@@ -188,9 +190,11 @@ fn published(out: &mut String, x: f64, middle: f64, figure: &str) {
     );
 }
 
-/// At most five of the marks, evenly: more would run into each other.
-fn every_few(marks: Vec<f64>) -> impl Iterator<Item = f64> {
-    let step = marks.len().div_ceil(5).max(1);
+/// As many of the marks, evenly and five at most, as do not run into each other with what is written at them.
+fn apart(marks: Vec<(f64, String)>) -> impl Iterator<Item = (f64, String)> {
+    let widest = marks.iter().map(|(_, text)| tick(text).chars().count()).max().unwrap_or(0) as f64 * LETTER;
+    let gap = marks.windows(2).map(|two| two[1].0 - two[0].0).fold(f64::INFINITY, f64::min).max(1.0);
+    let step = marks.len().div_ceil(5).max(((widest + LETTER) / gap).ceil() as usize).max(1);
     marks.into_iter().step_by(step)
 }
 
@@ -220,6 +224,14 @@ mod tests {
         let svg = bars("CPU", &[bar("a<b", [1.0, 6.0]), bar("c", [0.0, 0.0])], compact);
         assert_eq!(svg.matches("<rect").count(), 4);
         assert!(svg.contains("a&lt;b") && svg.contains("7 µs") && !svg.contains("NaN"), "{svg}");
+    }
+
+    #[test]
+    fn marks_are_written_as_far_apart_as_they_are_wide() {
+        let marks = |gap: f64, text: &str| (0..5).map(|at| (f64::from(at) * gap, text.to_owned())).collect();
+        assert_eq!(apart(marks(60.0, "8 KiB")).count(), 5);
+        assert_eq!(apart(marks(60.0, "512 bytes")).count(), 3);
+        assert_eq!(apart(Vec::new()).count(), 0);
     }
 
     #[test]

@@ -20,6 +20,8 @@ const SAMPLE: usize = 32;
 struct Process {
     id: u32,
     parent: u32,
+    /// It has not ended: one that has, and was not waited for, has no memory any more.
+    lives: bool,
     /// Ticks, those of the children that were waited for included.
     user: u64,
     system: u64,
@@ -112,6 +114,7 @@ impl Usage {
         let family = self.family()?;
         let (root, others) = family.split_first().ok_or("the server has gone")?;
         let first = self.footprint_of(root.id)?;
+        let others: Vec<&Process> = others.iter().filter(|process| process.lives).collect();
         let step = others.len().div_ceil(SAMPLE).max(1);
         // One that ends meanwhile is left out.
         let asked: Vec<Footprint> =
@@ -190,6 +193,7 @@ fn stat(line: &str) -> Option<Process> {
     Some(Process {
         id,
         parent: number(4)?.try_into().ok()?,
+        lives: !matches!(*fields.first()?, "Z" | "X"),
         user: number(14)? + number(16)?,
         system: number(15)? + number(17)?,
         own: number(14)? + number(15)?,
@@ -213,15 +217,25 @@ mod tests {
         let process = stat(STAT).unwrap();
         assert_eq!(
             process,
-            Process { id: 42, parent: 7, user: 11 + 33, system: 22 + 44, own: 11 + 22, threads: 3 }
+            Process {
+                id: 42,
+                parent: 7,
+                lives: true,
+                user: 11 + 33,
+                system: 22 + 44,
+                own: 11 + 22,
+                threads: 3
+            }
         );
+        assert!(!stat(&STAT.replace(") S ", ") Z ")).unwrap().lives);
         assert_eq!(stat("42 (cut off) S 7 42"), None);
         assert_eq!(stat(""), None);
     }
 
     #[test]
     fn a_family_is_the_root_and_all_below_in_whatever_order_they_are_found() {
-        let process = |id, parent| Process { id, parent, user: 1, system: 1, own: 1, threads: 1 };
+        let process =
+            |id, parent| Process { id, parent, lives: true, user: 1, system: 1, own: 1, threads: 1 };
         let all = [process(5, 3), process(3, 1), process(9, 5), process(4, 1), process(1, 0), process(8, 2)];
         let mut ids: Vec<_> = family(1, all.clone()).iter().map(|process| process.id).collect();
         assert_eq!(ids[0], 1);
