@@ -36,16 +36,21 @@ struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        if let Ok(Some(task)) = THREAD.try_with(Cell::get) {
-            // SAFETY: the thread's reference, which it has until the next line but one.
-            let header = unsafe { task.header() };
-            header.locals.destroy();
-            living::unlist(header.id);
-        }
-        if let Ok(Some(task)) = THREAD.try_with(Cell::take) {
-            // SAFETY: the reference that `thread` made, and nobody else's now.
-            drop(unsafe { task.into_ref() });
-        }
+        end_context();
+    }
+}
+
+/// Gives the reference back that `new_context` made for this thread, if it did.
+fn end_context() {
+    if let Ok(Some(task)) = THREAD.try_with(Cell::get) {
+        // SAFETY: the thread's reference, which it has until the next line but one.
+        let header = unsafe { task.header() };
+        header.locals.destroy();
+        living::unlist(header.id);
+    }
+    if let Ok(Some(task)) = THREAD.try_with(Cell::take) {
+        // SAFETY: the reference that `new_context` made, and nobody else's now.
+        drop(unsafe { task.into_ref() });
     }
 }
 
@@ -173,6 +178,19 @@ pub(crate) fn run_as(task: TaskPtr, f: impl FnOnce()) {
     }
     let _restore = Restore(THREAD.with(|thread| thread.replace(Some(task))));
     f();
+}
+
+/// Runs `f` on an OS thread whose context is in the middle of a wait: what `f` waits for, it waits for as another, which is made when it is needed.
+pub(super) fn run_as_another<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<TaskPtr>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            end_context();
+            THREAD.with(|thread| thread.set(self.0));
+        }
+    }
+    let _restore = Restore(THREAD.with(Cell::take));
+    f()
 }
 
 #[inline(always)]

@@ -197,17 +197,19 @@ impl Worker {
         self.current.get()
     }
 
-    /// Runs a user's code in the middle of a coroutine's wait: as what this thread runs besides coroutines. If that waits, it blocks the worker; as
-    /// the coroutine it would take the wake-up that is on its way already.
+    /// Runs a user's code in the middle of a context's wait: as what this thread runs besides coroutines, or, where that is what waits, as a context of
+    /// its own. If it waits, it blocks the thread; as the waiting context it would take the wake-up that is on its way already.
     pub(super) fn aside<R>(f: impl FnOnce() -> R) -> R {
-        struct Back(&'static Worker, Option<TaskPtr>);
+        struct Back(&'static Worker, TaskPtr);
         impl Drop for Back {
             fn drop(&mut self) {
-                self.0.current.set(self.1);
+                self.0.current.set(Some(self.1));
             }
         }
-        let _back = Worker::here().map(|worker| Back(worker, worker.current.take()));
-        f()
+        match Worker::here().and_then(|worker| Some(Back(worker, worker.current.take()?))) {
+            Some(_back) => f(),
+            None => super::park::run_as_another(f),
+        }
     }
 
     /// About the present: as of the last look.
