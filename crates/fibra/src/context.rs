@@ -96,6 +96,10 @@ pub fn park_timeout(timeout: Duration) -> Reason {
 
 /// Lets the other coroutines of this worker run, and goes on when it is this one's turn again. On an OS thread it is
 /// [`std::thread::yield_now`].
+///
+/// Those run that can run. Whether a timer is due, or a socket ready, a worker looks when nobody can run, and else after 64 turns, whosever they are. So who polls in a loop and
+/// yields in between sees the time come and lets others be served, but up to 64 turns late; and where turns are long, so is that. What other threads wake or spawn here
+/// comes with the next turn. (In a [simulation](crate::simulation), unless it runs in order, there is a look after each turn.)
 #[inline]
 pub fn yield_now() {
     match crate::scheduler::worker::Worker::here() {
