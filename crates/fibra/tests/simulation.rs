@@ -2,6 +2,7 @@
 
 mod child;
 mod limit;
+mod simulated;
 
 use fibra::simulation::{self, Simulation, advance, elapsed, explore, hold, perhaps_yield};
 use fibra::sync::Event;
@@ -10,9 +11,10 @@ use fibra::{
     sleep_until, spawn, spawn_after, spawn_blocking, timeout, yield_now,
 };
 use limit::within;
+use simulated::{failure, simulated};
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -20,22 +22,6 @@ use std::time::{Duration, Instant};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// In a simulation that ends: a hang of the simulation itself is a failure, too.
-fn simulated<T: Send + 'static>(main: impl FnOnce() -> T + Send + 'static) -> T {
-    within(limit::LIMIT, || simulation::run(main))
-}
-
-/// The text of the panic with which `main` ends in a simulation.
-fn failure(main: impl FnOnce() + Send + 'static) -> String {
-    within(limit::LIMIT, || {
-        let payload = catch_unwind(AssertUnwindSafe(|| simulation::run(main))).expect_err("it fails");
-        match payload.downcast::<String>() {
-            Ok(text) => *text,
-            Err(payload) => (*payload.downcast::<&str>().expect("a text")).to_owned(),
-        }
-    })
-}
 
 /// What several coroutines have noted, in order.
 #[derive(Clone, Default)]

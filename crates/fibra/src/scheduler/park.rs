@@ -14,6 +14,7 @@ use super::spin;
 use super::state::{Mode, Prepare, Reason, Signal, Wake};
 use super::sync::thread_local;
 use super::task::{Header, TaskPtr, TaskRef, new_thread};
+use super::virtual_time;
 use super::waiting::{Tick, WaitsFor};
 use super::worker::{Pause, Worker};
 use crate::cancel::{self, Requests};
@@ -301,18 +302,28 @@ fn sleep_once(task: TaskPtr, deadline: Option<Instant>, mode: Mode) -> Reason {
 
 fn sleep_thread(task: TaskPtr, deadline: Option<Instant>) -> Reason {
     // SAFETY: the running context is alive.
-    let state = &unsafe { task.header() }.state;
+    let header = unsafe { task.header() };
+    let state = &header.state;
     if spin::until(|| !state.is_parked()) {
         return state.reason();
     }
+    let simulation = header.simulation();
+    let (mut asleep, mut timed_out) = (false, false);
     while let Some(word) = state.fall_asleep() {
+        // Whoever wakes it now holds for it again. With a deadline it wakes by itself, so it has its hold all the time.
+        if !std::mem::replace(&mut asleep, true) && deadline.is_none() {
+            simulation.inspect(|core| virtual_time::let_go(core));
+        }
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             // If a waker was faster, the word is not parked any more and holds its reason as well.
-            let _ = state.wake(Signal::Timeout);
+            timed_out = state.wake(Signal::Timeout) == Wake::Enqueue;
             continue;
         }
         futex::wait(state.word(), word, timeout);
+    }
+    if asleep && deadline.is_some() && !timed_out {
+        simulation.inspect(|core| virtual_time::let_go(core));
     }
     state.reason()
 }
@@ -337,6 +348,7 @@ pub(crate) unsafe fn signal(task: TaskPtr, signal: Signal) {
         // SAFETY: it is alive now.
         let thread = unsafe { task.add_ref() };
         if header.state.wake_thread(signal) {
+            thread.header().simulation().inspect(|core| virtual_time::hold(core));
             futex::wake(thread.header().state.word());
         }
         return;

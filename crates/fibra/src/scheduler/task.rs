@@ -23,6 +23,7 @@
 //!
 //! OS threads have a header too, without a coroutine: that is what makes every primitive work for both.
 
+use super::core::Core;
 use super::join_word::{Finish, Handle, JoinWord};
 use super::park;
 use super::shared::Shared;
@@ -90,6 +91,7 @@ struct Extra {
     name: Option<Box<str>>,
     scope: Option<Place>,
     delayed: Option<Arc<Shared>>,
+    simulation: Option<Arc<Core>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +157,8 @@ pub(crate) struct Settings {
     pub(crate) scope: Option<Place>,
     /// On which worker it waits for its time to start.
     pub(crate) delayed: Option<Arc<Shared>>,
+    /// Of a thread that has a hold: see [`super::virtual_time`].
+    pub(crate) simulation: Option<Arc<Core>>,
     pub(crate) stack_size: u32,
     pub(crate) kind: Option<Kind>,
     pub(crate) daemon: bool,
@@ -311,9 +315,9 @@ pub(crate) fn new_thread(name: Option<Box<str>>) -> TaskRef {
 impl Header {
     #[inline]
     fn new(vtable: &'static VTable, settings: Settings, references: u32) -> Header {
-        let Settings { name, scope, stack_size, kind, daemon, locals, delayed } = settings;
-        let extra = (name.is_some() || scope.is_some() || delayed.is_some())
-            .then(|| Box::new(Extra { name, scope, delayed }));
+        let Settings { name, scope, stack_size, kind, daemon, locals, delayed, simulation } = settings;
+        let extra = (name.is_some() || scope.is_some() || delayed.is_some() || simulation.is_some())
+            .then(|| Box::new(Extra { name, scope, delayed, simulation }));
         Header {
             state: State::new(),
             references: AtomicU32::new(references),
@@ -349,6 +353,12 @@ impl Header {
     /// Where the task waits for its time to start, if it was made to.
     pub(crate) fn delayed_on(&self) -> Option<&Shared> {
         self.extra.as_ref()?.delayed.as_deref()
+    }
+
+    /// The simulation in which this context, a thread, has a hold.
+    #[inline]
+    pub(super) fn simulation(&self) -> Option<&Core> {
+        self.extra.as_ref()?.simulation.as_deref()
     }
 
     pub(crate) fn name(&self) -> Option<&str> {

@@ -4,10 +4,16 @@
 //! alone moves it.
 //!
 //! # Holds
-//! A [`Hold`] says that somebody outside may yet wake a coroutine: a call of the blocking pool or on a file that is under way, or an OS thread that the user speaks for.
+//! A [`Hold`] says that somebody outside may yet wake a coroutine: a call of the blocking pool or on a file that is under way, an OS thread that the user speaks for, or one
+//! of [`crate::thread`].
 //! While there is one the time does not jump, or a timeout would overtake a call that takes microseconds; nor is a coroutine that waits taken for one that waits in vain. Who drops
 //! a hold has delivered before what it held for, then counts it off, then rouses the worker: the worker says that it sleeps before it looks at the count, so
 //! either it finds none and all that they have brought, or the ring ends its sleep.
+//!
+//! A thread of [`crate::thread`] has a hold from before it starts until it has ended, but not while it waits without a limit by the library's means, or a coroutine that sleeps would wait
+//! for its time, and that for the thread which waits for the coroutine. It lets go when its parking word says that it sleeps in the kernel, and who ends such a sleep
+//! holds for it before he goes on. He is a coroutine, during which the worker does not look, or somebody outside whose own hold covers that moment.
+//! A sleep with a limit may end by itself, so then the thread keeps its hold, and lets go of its waker's.
 
 use super::core::Core;
 use crate::time::clock::Clock;
@@ -129,17 +135,30 @@ impl Hold {
     /// None where the time is real.
     #[inline]
     pub(crate) fn new(core: &Arc<Core>) -> Option<Hold> {
-        let time = core.virtual_time.as_ref()?;
-        time.holds.fetch_add(1, Ordering::SeqCst);
-        Some(Hold(Arc::clone(core)))
+        core.virtual_time.is_some().then(|| {
+            hold(core);
+            Hold(Arc::clone(core))
+        })
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if let Some(time) = &self.0.virtual_time {
-            time.holds.fetch_sub(1, Ordering::SeqCst);
-            self.0.workers[0].rouse();
-        }
+        let_go(&self.0);
+    }
+}
+
+/// Counts a hold.
+pub(super) fn hold(core: &Core) {
+    if let Some(time) = &core.virtual_time {
+        time.holds.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts one off.
+pub(super) fn let_go(core: &Core) {
+    if let Some(time) = &core.virtual_time {
+        time.holds.fetch_sub(1, Ordering::SeqCst);
+        core.workers[0].rouse();
     }
 }

@@ -10,7 +10,7 @@ pub struct Hold(#[expect(dead_code, reason = "it is there to be dropped")] Optio
 
 /// Says that somebody outside of the simulation may yet wake a coroutine of it: an OS thread, which is given the hold and drops it when it has.
 ///
-/// Calls of the blocking pool and on files need none. Outside of a simulation it means nothing.
+/// Calls of the blocking pool and on files need none, nor do threads of [`fibra::thread`](crate::thread) that are no daemons. Outside of a simulation it means nothing.
 ///
 /// ```
 /// use fibra::{simulation, timeout};

@@ -85,7 +85,9 @@
 //!   not jump while one is under way, so no timeout overtakes it; but the others run on meanwhile;
 //! * sockets. Before the time jumps it is looked whether one is ready, for five milliseconds of real time at the most, which is enough for both ends of a connection inside one simulation. Of a peer outside it is not known whether it
 //!   will answer: the time jumps over it;
-//! * OS threads that wake a coroutine by the library's means. The simulation does not know of them: let them have a [`hold`], or they will be slept over, or taken for
+//! * threads of [`fibra::thread`](crate::thread). The time does not jump while one of them works, sleeps, or waits with a limit, for all of which time is real there. It goes on while one
+//!   waits without a limit by the library's means: for a coroutine, say. (A wait by other means than the library's, or for a socket, is taken for work.) Daemons are left out.
+//! * other OS threads that wake a coroutine by the library's means, and daemons. The simulation does not know of them: let them have a [`hold`], or they will be slept over, or taken for
 //!   a deadlock.
 //!
 //! A deadlock in which somebody waits for a socket is not seen as one, since somebody outside might write; that run hangs.

@@ -14,6 +14,7 @@ use crate::scheduler::park;
 use crate::scheduler::runtime::{enter_ambient, existing_core};
 use crate::scheduler::state::Signal;
 use crate::scheduler::task::{Kind, Settings, TaskRef, new_task};
+use crate::scheduler::virtual_time::Hold;
 use crate::scope::{Place, Scope, ScopeState, ScopedJoinHandle};
 use std::io;
 use std::sync::Arc;
@@ -134,20 +135,22 @@ impl Builder {
         settings.daemon = self.daemon.unwrap_or(settings.daemon);
         settings.name = self.name.map(String::into_boxed_str);
         settings.kind = Some(Kind::Spawned);
+        let core = existing_core();
+        let hold = core.as_ref().filter(|_| !settings.daemon).and_then(Hold::new);
+        settings.simulation = hold.as_ref().and(core.clone());
         // Last, since from here on the scope waits for the child.
         settings.scope = scope.map(Place::new);
         // SAFETY: the caller's contract.
         let task = unsafe { new_task(settings, 1, f) };
         task.header().join_scope(&task);
         let handle = JoinHandle::new(task.clone());
-        let core = existing_core();
         let counted = core.as_ref().filter(|_| !task.header().is_daemon());
         if let Some(core) = counted {
             core.note_thread();
         }
         let started = thread.spawn({
             let (task, core) = (task.clone(), core.clone());
-            move || live(&task, core)
+            move || live(&task, core, hold)
         });
         if let Err(error) = started {
             // SAFETY: no thread has it, and the closure is on its maker's thread.
@@ -162,7 +165,7 @@ impl Builder {
 }
 
 /// The thread's life.
-fn live(task: &TaskRef, core: Option<Arc<Core>>) {
+fn live(task: &TaskRef, core: Option<Arc<Core>>, hold: Option<Hold>) {
     let header = task.header();
     enter_ambient(core.clone(), || {
         let listed = living::list(task.clone(), core.as_ref().map(|core| core.number));
@@ -180,4 +183,5 @@ fn live(task: &TaskRef, core: Option<Arc<Core>>) {
     if let Some(core) = core.filter(|_| !header.is_daemon()) {
         core.note_thread_end();
     }
+    drop(hold);
 }

@@ -19,7 +19,8 @@
 //! | task-locals | | those that are [inherited](crate::task_local!) are handed down |
 //!
 //! A thread belongs to the runtime in which it was started, and so does what it spawns. One that is started outside of any runtime belongs to none: nobody waits for it but who
-//! joins it, the end of the process cuts it short, as std's; and what it spawns belongs to the default runtime.
+//! joins it, the end of the process cuts it short, as std's; and what it spawns belongs to the default runtime. In a [simulation](crate::simulation) the time does not jump while a thread
+//! works that is no daemon.
 //!
 //! **The end.** When nothing is left but daemons, [`run`](crate::run()) asks a runtime's daemon threads to stop, as it does daemon coroutines, but does not wait for them: one that
 //! computes, or blocks by other means than fibra's, goes on. `join` returns when the closure and its [task-locals](crate::task_local!) are over; the kernel's thread

@@ -10,8 +10,9 @@
 //! ```
 
 use super::{BUDGET, Phase, STARVED, Worker};
+use crate::scheduler::living::{self, Sighting};
+use crate::scheduler::task::{Header, Kind};
 use crate::scheduler::virtual_time::VirtualTime;
-use crate::scheduler::waiting::WaitsFor;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -88,12 +89,8 @@ impl Worker {
 
     /// Whether a coroutine waits for what the kernel, or a thread, has to bring.
     fn waits_outside(&self) -> bool {
-        self.tasks.borrow().iter().any(|task| self.waits_for(task).0.is_outside())
-    }
-
-    fn waits_for(&self, task: super::TaskPtr) -> (WaitsFor, usize) {
         // SAFETY: a started task is alive until `bury`, which is this thread's.
-        unsafe { task.header() }.waiting.get()
+        self.tasks.borrow().iter().any(|task| unsafe { task.header() }.waiting.get().0.is_outside())
     }
 
     /// Who waits for what.
@@ -103,13 +100,24 @@ impl Worker {
         );
         for task in self.tasks.borrow().iter() {
             // SAFETY: as above.
-            let header = unsafe { task.header() };
-            let name = header.name().map_or_else(|| "(no name)".into(), |name| format!("'{name}'"));
-            let daemon = if header.is_daemon() { ", a daemon," } else { "" };
-            let (kind, object) = self.waits_for(task);
-            let object = kind.object(object).map_or_else(String::new, |object| format!(" {object}"));
-            let _ = write!(text, "\n  {} {name}{daemon} waits for {kind:?}{object}", header.id);
+            describe(unsafe { task.header() }, &mut text);
         }
-        text
+        living::each(|Sighting { context, runtime, .. }| {
+            // A daemon may be at work.
+            let waits = context.kind == Kind::Spawned && context.state.is_parked();
+            if waits && runtime == Some(self.core.number) {
+                describe(context, &mut text);
+            }
+        });
+        text + "\n  (where an OS thread is to wake one that is a daemon, or is not of `fibra::thread`, it needs a `fibra::simulation::hold`)"
     }
+}
+
+fn describe(context: &Header, text: &mut String) {
+    let name = context.name().map_or_else(|| "(no name)".into(), |name| format!("'{name}'"));
+    let thread = if context.is_thread() { ", a thread," } else { "" };
+    let daemon = if context.is_daemon() { ", a daemon," } else { "" };
+    let (kind, object) = context.waiting.get();
+    let object = kind.object(object).map_or_else(String::new, |object| format!(" {object}"));
+    let _ = write!(text, "\n  {} {name}{thread}{daemon} waits for {kind:?}{object}", context.id);
 }
