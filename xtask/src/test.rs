@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that must pass, in the order in which failure is cheapest to learn of.
 //!
 //! The tests themselves run once for each driver, then again under settings that change which code runs: one
-//! worker only, guards by `mprotect`. Settings inherited from the shell are taken away first, so that a run
-//! means the same everywhere.
+//! worker only, guards by `mprotect`. The hand-offs between threads are model-checked. Settings inherited from
+//! the shell are taken away first, so that a run means the same everywhere.
 
 mod tally;
 
@@ -17,8 +17,16 @@ use tally::Tally;
 
 /// The drivers that the tests run on, the default one first.
 const DRIVERS: &[&str] = &["epoll", "uring"];
-/// The settings of fibra that a step may set, and that no step inherits.
-const SETTINGS: &[&str] = &["FIBRA_DRIVER", "FIBRA_WORKERS", "FIBRA_GUARD", "FIBRA_URING"];
+/// The settings that a step may set, and that no step inherits: fibra's, and those by which a model is checked in part.
+const SETTINGS: &[&str] = &[
+    "FIBRA_DRIVER",
+    "FIBRA_WORKERS",
+    "FIBRA_GUARD",
+    "FIBRA_URING",
+    "LOOM_MAX_PREEMPTIONS",
+    "LOOM_MAX_PERMUTATIONS",
+    "LOOM_MAX_DURATION",
+];
 /// An example ends by itself, well within this.
 const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the output of `cargo test` may stay open when cargo itself has ended.
@@ -124,6 +132,13 @@ fn steps(quick: bool) -> Vec<Step> {
         again("tests, uring, Linux 5.11", cargo(of_drivers, &[uring, ("FIBRA_URING", "plain,entries=1")])),
         again("tests, no ring", cargo(of_drivers, &[("FIBRA_DRIVER", "epoll"), ("FIBRA_URING", "off")])),
         again("tests, mprotect guards", cargo(of_stacks, &[("FIBRA_GUARD", "mprotect")])),
+        step(
+            "models",
+            cargo(
+                "test -p fibra-driver -p fibra --lib --profile models --no-fail-fast models",
+                &[("RUSTFLAGS", "--cfg loom")],
+            ),
+        ),
         step("doc tests", cargo("test --workspace --doc --no-fail-fast", &[])),
         step("examples", Work::Examples),
         step("panic = \"abort\" is refused", Work::Refused),

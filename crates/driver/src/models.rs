@@ -1,7 +1,7 @@
 //! A descriptor's wait queues, model-checked with loom: waiters on several threads against the owner of the driver.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test -p fibra-driver --lib --release models
+//! RUSTFLAGS="--cfg loom" cargo test -p fibra-driver --lib --profile models models
 //! ```
 //!
 //! The kernel is a count of bytes and a pending event; the driver and its sources are the real ones. Who is not woken waits on a

@@ -2,7 +2,7 @@
 //! load to see. (loom; Norris and Demsky, *CDSChecker*, OOPSLA 2013.)
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test -p fibra --lib --release models
+//! RUSTFLAGS="--cfg loom" cargo test -p fibra --lib --profile models models
 //! ```
 //!
 //! A context that sleeps waits on a condition variable here, so a wake-up that is lost is a deadlock, which loom reports. Each model names the mutations of the
