@@ -33,3 +33,18 @@ pub use rwlock::{
 pub use semaphore::{
     Acquire, BoundedSemaphore, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TooManyPermits,
 };
+
+/// What a lock says of itself: its name, and its data if they can be had.
+#[cfg(not(loom))]
+fn show(
+    f: &mut std::fmt::Formatter<'_>,
+    kind: &str,
+    name: Option<&str>,
+    data: Option<&dyn std::fmt::Debug>,
+) -> std::fmt::Result {
+    let mut shown = f.debug_struct(kind);
+    if let Some(name) = name {
+        shown.field("name", &name);
+    }
+    shown.field("data", data.unwrap_or(&format_args!("<locked>"))).finish()
+}

@@ -216,15 +216,9 @@ impl<T> From<T> for ReentrantMutex<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for ReentrantMutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("ReentrantMutex");
-        if let Some(name) = self.name() {
-            shown.field("name", &name);
-        }
-        match self.try_lock() {
-            Some(guard) => shown.field("data", &&*guard),
-            None => shown.field("data", &format_args!("<locked>")),
-        };
-        shown.finish()
+        let guard = self.try_lock();
+        let data = guard.as_deref();
+        super::show(f, "ReentrantMutex", self.name(), data.as_ref().map(|data| data as &dyn fmt::Debug))
     }
 }
 

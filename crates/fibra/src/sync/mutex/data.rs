@@ -179,14 +179,8 @@ impl<T> From<T> for Mutex<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Mutex");
-        if let Some(name) = self.name() {
-            shown.field("name", &name);
-        }
-        match self.try_lock() {
-            Some(guard) => shown.field("data", &&*guard),
-            None => shown.field("data", &format_args!("<locked>")),
-        };
-        shown.finish()
+        let guard = self.try_lock();
+        let data = guard.as_deref();
+        super::super::show(f, "Mutex", self.name(), data.as_ref().map(|data| data as &dyn fmt::Debug))
     }
 }

@@ -241,14 +241,8 @@ impl<T> From<T> for RwLock<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("RwLock");
-        if let Some(name) = self.name() {
-            shown.field("name", &name);
-        }
-        match self.try_read() {
-            Some(guard) => shown.field("data", &&*guard),
-            None => shown.field("data", &format_args!("<locked>")),
-        };
-        shown.finish()
+        let guard = self.try_read();
+        let data = guard.as_deref();
+        super::super::show(f, "RwLock", self.name(), data.as_ref().map(|data| data as &dyn fmt::Debug))
     }
 }
