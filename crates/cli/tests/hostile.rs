@@ -80,27 +80,6 @@ fn connections_beyond_the_limit_wait_and_are_served_later() {
 }
 
 #[test]
-fn running_out_of_descriptors_is_told_once_and_gets_over() {
-    let mut command = std::process::Command::new("sh");
-    command
-        .args(["-c", "ulimit -n 40; exec \"$0\" serve 127.0.0.1:0 --workers 1"])
-        .arg(program().get_program());
-    let server = Server::start_with(command);
-    let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
-    assert_eq!(get(&mut clients[0], "/").unwrap().0, 200, "those that were accepted go on");
-    server.until("descriptors to run out", |server| server.descriptors() >= 39);
-    // Those that could not be accepted are, when others go.
-    clients.drain(..40);
-    for client in &mut clients {
-        assert_eq!(get(client, "/").unwrap().0, 200);
-    }
-    drop(clients);
-    let log = server.stop();
-    assert_eq!(log.matches("cannot accept for now").count(), 1, "{log}");
-    assert_eq!(log.matches("accepting again").count(), 1, "{log}");
-}
-
-#[test]
 fn a_server_without_descriptors_stops_in_time_and_waits_quietly() {
     let mut command = std::process::Command::new("sh");
     command

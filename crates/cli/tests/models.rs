@@ -47,7 +47,9 @@ fn the_textbook_echo_says_bye(model: &str) {
     let Some((server, mut client)) = echo(model, &[]) else { return };
     assert!(server.banner.contains(&format!("model {model},")), "{}", server.banner);
     client.write_all(b"\nhel").unwrap();
-    client.read_exact(&mut [0; 4]).unwrap();
+    let mut echoed = [0; 4];
+    client.read_exact(&mut echoed).unwrap();
+    assert_eq!(&echoed, b"\nhel", "back before the line ends");
     client.write_all(b"lo\n").unwrap();
     for byte in b"done\n" {
         client.write_all(&[*byte]).unwrap();

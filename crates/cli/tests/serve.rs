@@ -48,24 +48,6 @@ fn files_are_served_below_the_root_and_nowhere_else() {
 }
 
 #[test]
-fn the_textbook_echo_says_bye() {
-    let server = Server::start(&["--protocol", "echo"]);
-    let mut client = server.connect();
-    client.write_all(b"hel").unwrap();
-    let mut echoed = [0; 3];
-    client.read_exact(&mut echoed).unwrap();
-    assert_eq!(&echoed, b"hel", "back before the line ends");
-    client.write_all(b"lo\n").unwrap();
-    for byte in b"done\n" {
-        client.write_all(&[*byte]).unwrap();
-    }
-    let mut rest = String::new();
-    client.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "lo\ndone\nbye!\n");
-    server.stop();
-}
-
-#[test]
 fn a_mistake_on_the_command_line_is_told_and_fails() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();

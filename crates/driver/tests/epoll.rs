@@ -1,5 +1,7 @@
 //! The epoll driver by itself: each test is its own scheduler, with numbers for tokens.
 
+mod tokens;
+
 use fibra_driver::{
     Cancel, Completion, Direction, Driver, Flight, Operation, RingSettings, Source, Start, Token, op,
 };
@@ -11,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::thread;
 use std::time::{Duration, Instant};
+use tokens::wait;
 
 /// How long a test waits for what has to come.
 const SOON: Duration = Duration::from_secs(10);
@@ -29,22 +32,9 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
     (one, other)
 }
 
-/// The tokens of one wait.
-fn wait(driver: &mut Driver, timeout: Duration) -> Vec<usize> {
-    let mut out = Vec::new();
-    driver.wait(Some(timeout), &mut out).unwrap();
-    out.into_iter().map(|Completion { token }| token.0).collect()
-}
-
 /// The tokens of as many waits as it takes to get `count`.
 fn collect(driver: &mut Driver, count: usize) -> Vec<usize> {
-    let give_up = Instant::now() + SOON;
-    let mut tokens = Vec::new();
-    while tokens.len() < count {
-        assert!(Instant::now() < give_up, "{count} tokens were to come, {tokens:?} came");
-        tokens.extend(wait(driver, SOON));
-    }
-    tokens
+    tokens::collect(driver, count, SOON, SOON)
 }
 
 fn start<O: Operation>(

@@ -3,11 +3,13 @@
 //! Almost every test runs with all that a ring can do without ([`RINGS`]). On a machine without io_uring they are skipped, and say so; unless `CI` is
 //! `true`, where that is a failure.
 
+mod tokens;
+
 use fibra_driver::op::{self, Poll, Receive};
 use fibra_driver::uring::Features;
 use fibra_driver::{
-    AcceptAhead, Call, Cancel, Completion, Direction, Driver, Finish, Flight, Operation, RingSettings,
-    Source, Start, Token,
+    AcceptAhead, Call, Cancel, Direction, Driver, Finish, Flight, Operation, RingSettings, Source, Start,
+    Token,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use tokens::wait;
 
 /// How long a test waits for what has to come.
 const SOON: Duration = Duration::from_secs(20);
@@ -203,21 +206,9 @@ fn bytes(length: usize) -> &'static [u8] {
     vec![b'x'; length].leak()
 }
 
-/// The tokens of one wait.
-fn wait(driver: &mut Driver, timeout: Duration) -> Vec<usize> {
-    let mut out = Vec::new();
-    driver.wait(Some(timeout), &mut out).unwrap();
-    out.into_iter().map(|Completion { token }| token.0).collect()
-}
-
 /// The tokens of as many waits as it takes to get `count`; each comes once.
 fn collect(driver: &mut Driver, count: usize) -> Vec<usize> {
-    let give_up = Instant::now() + SOON;
-    let mut tokens = Vec::new();
-    while tokens.len() < count {
-        assert!(Instant::now() < give_up, "{count} tokens were to come, {tokens:?} came");
-        tokens.extend(wait(driver, SOON));
-    }
+    let tokens = tokens::collect(driver, count, SOON, SOON);
     let different: BTreeSet<_> = tokens.iter().collect();
     assert_eq!(different.len(), tokens.len(), "a token has come twice: {tokens:?}");
     tokens
@@ -225,13 +216,7 @@ fn collect(driver: &mut Driver, count: usize) -> Vec<usize> {
 
 /// The same without waiting.
 fn look_for(driver: &mut Driver, count: usize) -> Vec<usize> {
-    let give_up = Instant::now() + SOON;
-    let mut tokens = Vec::new();
-    while tokens.len() < count {
-        assert!(Instant::now() < give_up, "{count} tokens were to come, {} came", tokens.len());
-        tokens.extend(wait(driver, Duration::ZERO));
-    }
-    tokens
+    tokens::collect(driver, count, Duration::ZERO, SOON)
 }
 
 /// Nothing comes, and nothing ends the wait.

@@ -2,6 +2,7 @@
 
 mod limit;
 mod settings;
+mod simulated;
 mod storm;
 
 use fibra::group::{Completed, First, WaitFor, wait};
@@ -9,8 +10,9 @@ use fibra::{
     Builder, Cancelled, Elapsed, JoinHandle, Outcome, as_completed, first_of, first_of_timeout, join_all,
     join_all_timeout, simulation, sleep, sleep_until, spawn, spawn_after, spawn_blocking, timeout,
 };
-use limit::{LIMIT, on_workers, within};
+use limit::on_workers;
 use settings::{Setting, each};
+use simulated::explored;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,11 +27,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A panic that no hook reports.
 fn fail() -> ! {
     resume_unwind(Box::new("failed"))
-}
-
-/// In a simulation that ends, under several schedules.
-fn simulated(main: impl Fn() + Send + 'static) {
-    within(LIMIT, || simulation::explore(10, main));
 }
 
 /// A context that waits until it is cancelled.
@@ -237,7 +234,7 @@ fn the_outcome_of_coroutines_threads_and_jobs_is_told_once_they_have_ended() {
 
 #[test]
 fn join_deadline_waits_until_then_and_no_longer_and_gives_the_handle_back() {
-    simulated(|| {
+    explored(|| {
         let began = simulation::now();
         let nap = spawn(|| sleep(10 * SECOND));
         let nap = nap.join_deadline(began + 3 * SECOND).unwrap_err();
@@ -407,7 +404,7 @@ fn one_list_may_have_coroutines_threads_and_jobs() {
 
 #[test]
 fn join_all_timeout_gives_back_what_has_ended_and_the_handles_of_the_rest() {
-    simulated(|| {
+    explored(|| {
         let naps = [1, 5, 2, 4].map(|seconds| {
             spawn(move || {
                 sleep(seconds * SECOND);
@@ -432,7 +429,7 @@ fn join_all_timeout_gives_back_what_has_ended_and_the_handles_of_the_rest() {
 
 #[test]
 fn who_is_ended_in_join_all_leaves_the_others_running() {
-    simulated(|| {
+    explored(|| {
         let ended = Arc::new(AtomicUsize::new(0));
         let naps = [1, 2, 3].map(|seconds| {
             let ended = Arc::clone(&ended);
@@ -481,7 +478,7 @@ fn without_handles_there_is_no_first() {
 
 #[test]
 fn first_of_timeout_gives_all_handles_back_when_the_time_is_up() {
-    simulated(|| {
+    explored(|| {
         let naps = [3, 2].map(|seconds| spawn(move || sleep(seconds * SECOND)));
         let naps = first_of_timeout(naps, SECOND).unwrap_err();
         assert_eq!((naps.len(), simulation::elapsed()), (2, SECOND));
@@ -494,7 +491,7 @@ fn first_of_timeout_gives_all_handles_back_when_the_time_is_up() {
 
 #[test]
 fn results_come_as_they_end_and_each_once() {
-    simulated(|| {
+    explored(|| {
         let naps = [30, 10, 40, 20].map(|seconds| {
             spawn(move || {
                 sleep(seconds * SECOND);
@@ -560,7 +557,7 @@ fn every_result_comes_once_in_a_crowd() {
 
 #[test]
 fn a_next_whose_time_is_up_or_that_is_cancelled_loses_nothing() {
-    simulated(|| {
+    explored(|| {
         let naps = [2, 4, 6].map(|seconds| {
             spawn(move || {
                 sleep(seconds * SECOND);
@@ -596,7 +593,7 @@ fn wait_for_the_first_returns_who_has_ended_and_who_has_not() {
 
 #[test]
 fn wait_for_the_first_error_takes_a_panic_for_one_and_a_cancellation_for_none() {
-    simulated(|| {
+    explored(|| {
         let naps = [1, 2, 3].map(|seconds| {
             spawn(move || {
                 sleep(seconds * SECOND);
@@ -619,7 +616,7 @@ fn wait_for_the_first_error_takes_a_panic_for_one_and_a_cancellation_for_none() 
 
 #[test]
 fn wait_for_all_waits_until_the_time_is_up() {
-    simulated(|| {
+    explored(|| {
         let naps = [1, 2, 30].map(|seconds| spawn(move || sleep(seconds * SECOND)));
         let (done, pending) = wait(&naps, WaitFor::All, Some(Duration::ZERO));
         assert_eq!((done.len(), pending.len(), simulation::elapsed()), (0, 3, Duration::ZERO));
@@ -636,7 +633,7 @@ fn wait_for_all_waits_until_the_time_is_up() {
 
 #[test]
 fn a_wait_that_is_ended_leaves_borrowed_handles_as_they_were() {
-    simulated(|| {
+    explored(|| {
         let naps = [1, 2].map(|seconds| spawn(move || sleep(seconds * SECOND)));
         assert_eq!(timeout(SECOND / 2, || wait(&naps, WaitFor::All, None).0.len()), Err(Elapsed));
         // The same handle may be in a list twice, and in several waits.
@@ -683,7 +680,7 @@ fn who_waits_for_itself_panics_instead_of_waiting_for_ever() {
 
 #[test]
 fn a_delayed_start_can_be_waited_for() {
-    simulated(|| {
+    explored(|| {
         let began = simulation::now();
         let late = [2, 1].map(|seconds| spawn_after(seconds * SECOND, || ()));
         let first = first_of(late);

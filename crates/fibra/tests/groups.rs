@@ -2,13 +2,15 @@
 
 mod limit;
 mod settings;
+mod simulated;
 
 use fibra::sync::{Barrier, Event};
 use fibra::{
     Builder, Cancelled, Elapsed, Group, JoinHandle, Pool, shield, simulation, sleep, spawn, timeout,
 };
-use limit::{LIMIT, on_any_workers, within};
+use limit::on_any_workers;
 use settings::each;
+use simulated::explored;
 use std::panic::{self, AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,11 +22,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A panic that no hook reports.
 fn fail(message: &'static str) -> ! {
     resume_unwind(Box::new(message))
-}
-
-/// In a simulation that ends, under several schedules.
-fn simulated(main: impl Fn() + Send + 'static) {
-    within(LIMIT, || simulation::explore(10, main));
 }
 
 #[test]
@@ -103,7 +100,7 @@ fn several_contexts_wait_for_the_same_group() {
 
 #[test]
 fn the_first_panic_comes_out_of_join_once_with_its_name_and_its_words() {
-    simulated(|| {
+    explored(|| {
         let group = Group::new();
         let second = group.spawn(|| {
             sleep(2 * SECOND);
@@ -154,7 +151,7 @@ fn a_panic_that_can_be_joined_has_been_noted() {
 
 #[test]
 fn cancel_ends_the_members_of_now_and_a_cancellation_is_no_failure() {
-    simulated(|| {
+    explored(|| {
         let group = Group::new();
         let members: Vec<_> = (0..3).map(|_| group.spawn(|| sleep(HOUR))).collect();
         sleep(SECOND);
@@ -172,7 +169,7 @@ fn cancel_ends_the_members_of_now_and_a_cancellation_is_no_failure() {
 
 #[test]
 fn cancel_and_join_ends_those_that_come_while_it_waits_and_then_the_group_is_as_new() {
-    simulated(|| {
+    explored(|| {
         let group = Group::new();
         let late = Arc::new(Mutex::new(None));
         group.spawn({
@@ -194,7 +191,7 @@ fn cancel_and_join_ends_those_that_come_while_it_waits_and_then_the_group_is_as_
 
 #[test]
 fn a_wait_for_a_group_that_is_ended_leaves_nothing_behind() {
-    simulated(|| {
+    explored(|| {
         let group = Group::new();
         let member = group.spawn(|| {
             shield(|| sleep(4 * SECOND));
@@ -268,7 +265,7 @@ fn contexts_of_every_kind_are_added_and_count_waited_for_and_cancelled() {
 
 #[test]
 fn what_is_added_to_a_group_that_is_being_cancelled_is_cancelled() {
-    simulated(|| {
+    explored(|| {
         let group = Group::new();
         group.spawn(|| shield(|| sleep(SECOND)));
         sleep(SECOND / 2);
@@ -400,7 +397,7 @@ fn a_panic_in_detached_work_is_reported() {
 
 #[test]
 fn a_pool_bounds_detached_work_and_makes_who_brings_more_wait() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(2);
         for number in 0..10 {
             drop(pool.spawn(|| sleep(SECOND)));

@@ -427,18 +427,26 @@ fn read_impatiently<S: Stream>(ends: &Ends, counts: &Counts, random: Random, wor
     });
 }
 
-fn storm_of_reads(ends: &Ends) {
+/// What one context of a storm does with a pair of connected sockets.
+type OnPair = fn(&Ends, &Counts, Random, Work);
+
+/// A storm over pairs of either kind.
+fn storm_of_pairs(ends: &Ends, on_tcp: OnPair, on_unix: OnPair) {
     const PAIRS: u64 = 16;
     let (random, work, counts) = (Random::seeded(), Work::part(PAIRS), Counts::default());
     fibra::scope(|scope| {
         for _ in 0..PAIRS / 2 {
-            let (first, second) = (random.split(), random.split());
-            let (counts, work) = (&counts, &work);
-            scope.spawn(move || read_impatiently::<TcpStream>(ends, counts, first, work.clone()));
-            scope.spawn(move || read_impatiently::<UnixStream>(ends, counts, second, work.clone()));
+            for on_pair in [on_tcp, on_unix] {
+                let (counts, random, work) = (&counts, random.split(), work.clone());
+                scope.spawn(move || on_pair(ends, counts, random, work));
+            }
         }
     });
     counts.check(ends);
+}
+
+fn storm_of_reads(ends: &Ends) {
+    storm_of_pairs(ends, read_impatiently::<TcpStream>, read_impatiently::<UnixStream>);
 }
 
 #[test]
@@ -530,17 +538,7 @@ fn write_to_a_slow_reader<S: Stream>(ends: &Ends, counts: &Counts, random: Rando
 }
 
 fn storm_of_writes(ends: &Ends) {
-    const PAIRS: u64 = 16;
-    let (random, work, counts) = (Random::seeded(), Work::part(PAIRS), Counts::default());
-    fibra::scope(|scope| {
-        for _ in 0..PAIRS / 2 {
-            let (first, second) = (random.split(), random.split());
-            let (counts, work) = (&counts, &work);
-            scope.spawn(move || write_to_a_slow_reader::<TcpStream>(ends, counts, first, work.clone()));
-            scope.spawn(move || write_to_a_slow_reader::<UnixStream>(ends, counts, second, work.clone()));
-        }
-    });
-    counts.check(ends);
+    storm_of_pairs(ends, write_to_a_slow_reader::<TcpStream>, write_to_a_slow_reader::<UnixStream>);
 }
 
 #[test]

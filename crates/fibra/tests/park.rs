@@ -106,6 +106,18 @@ fn take_turns(turn: &AtomicUsize, mine: usize, other: &Context, rounds: usize) {
     }
 }
 
+fn take_turns_with_a_thread() {
+    let turn = Arc::new(AtomicUsize::new(0));
+    let (shared, main) = (Arc::clone(&turn), fibra::current());
+    let (send, receive) = std::sync::mpsc::channel();
+    let other = thread::spawn(move || {
+        send.send(fibra::current()).unwrap();
+        take_turns(&shared, 1, &main, 10_000);
+    });
+    take_turns(&turn, 0, &receive.recv().unwrap(), 10_000);
+    other.join().unwrap();
+}
+
 #[test]
 fn coroutines_of_one_worker_take_turns() {
     on_workers(1, || {
@@ -145,32 +157,12 @@ fn coroutines_of_different_workers_take_turns() {
 
 #[test]
 fn a_coroutine_and_a_thread_take_turns() {
-    on_any_workers(|| {
-        let turn = Arc::new(AtomicUsize::new(0));
-        let (shared, main) = (Arc::clone(&turn), fibra::current());
-        let (send, receive) = std::sync::mpsc::channel();
-        let other = thread::spawn(move || {
-            send.send(fibra::current()).unwrap();
-            take_turns(&shared, 1, &main, 10_000);
-        });
-        take_turns(&turn, 0, &receive.recv().unwrap(), 10_000);
-        other.join().unwrap();
-    });
+    on_any_workers(take_turns_with_a_thread);
 }
 
 #[test]
 fn two_threads_take_turns() {
-    within(limit::LIMIT, || {
-        let turn = Arc::new(AtomicUsize::new(0));
-        let (shared, main) = (Arc::clone(&turn), fibra::current());
-        let (send, receive) = std::sync::mpsc::channel();
-        let other = thread::spawn(move || {
-            send.send(fibra::current()).unwrap();
-            take_turns(&shared, 1, &main, 10_000);
-        });
-        take_turns(&turn, 0, &receive.recv().unwrap(), 10_000);
-        other.join().unwrap();
-    });
+    within(limit::LIMIT, take_turns_with_a_thread);
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 mod limit;
 mod settings;
+mod simulated;
 mod storm;
 
 use fibra::group::PoolFull;
 use fibra::sync::Event;
 use fibra::{Cancelled, Elapsed, JoinHandle, Pool, simulation, sleep, spawn, timeout};
-use limit::{LIMIT, within};
 use settings::each;
+use simulated::explored;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,11 +22,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A panic that no hook reports.
 fn fail() -> ! {
     resume_unwind(Box::new("failed"))
-}
-
-/// In a simulation that ends, under several schedules.
-fn simulated(main: impl Fn() + Send + 'static) {
-    within(LIMIT, || simulation::explore(10, main));
 }
 
 /// Counts how many are inside, and the most that have been.
@@ -56,7 +52,7 @@ impl Inside {
 
 #[test]
 fn spawn_waits_while_the_pool_is_full() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(2);
         assert_eq!((pool.size(), pool.free_count(), pool.len()), (2, 2, 0));
         assert!(pool.is_empty() && !pool.is_full());
@@ -98,7 +94,7 @@ fn never_more_than_so_many_are_inside() {
 
 #[test]
 fn places_are_given_in_the_order_in_which_they_were_asked_for() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(1);
         pool.spawn(|| sleep(10 * SECOND));
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -118,7 +114,7 @@ fn places_are_given_in_the_order_in_which_they_were_asked_for() {
 
 #[test]
 fn try_spawn_and_spawn_timeout_give_the_closure_back_when_the_pool_is_full() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(1);
         let first = pool.try_spawn(|| sleep(5 * SECOND)).expect("a place");
         let PoolFull(work) = pool.try_spawn(|| 5).unwrap_err();
@@ -134,7 +130,7 @@ fn try_spawn_and_spawn_timeout_give_the_closure_back_when_the_pool_is_full() {
 
 #[test]
 fn a_try_does_not_overtake_who_waits() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(1);
         pool.spawn(|| sleep(SECOND));
         let waiting = spawn({
@@ -179,7 +175,7 @@ fn a_panic_or_a_cancellation_frees_the_place_also_of_one_that_never_ran() {
 
 #[test]
 fn a_spawn_that_is_ended_while_it_waits_takes_no_place_and_starts_nothing() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(1);
         pool.spawn(|| sleep(10 * SECOND));
         let started = Arc::new(AtomicUsize::new(0));
@@ -205,7 +201,7 @@ fn a_spawn_that_is_ended_while_it_waits_takes_no_place_and_starts_nothing() {
 
 #[test]
 fn cancel_and_join_empties_the_pool_which_can_be_used_further() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(3);
         let members: Vec<_> = (0..3).map(|_| pool.spawn(|| sleep(HOUR))).collect();
         sleep(SECOND);
@@ -228,7 +224,7 @@ fn a_pool_without_places_is_refused() {
 
 #[test]
 fn a_pool_that_is_dropped_lets_its_coroutines_run_on() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(1);
         let member = pool.spawn(|| sleep(SECOND));
         drop(pool);
@@ -265,7 +261,7 @@ fn map_keeps_the_order_and_the_bound_and_panics_come_out_at_their_items() {
 
 #[test]
 fn a_map_that_is_ended_cancels_what_is_under_way() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(2);
         let inside = Arc::<Inside>::default();
         for items in [2, 20] {
@@ -284,7 +280,7 @@ fn a_map_that_is_ended_cancels_what_is_under_way() {
 
 #[test]
 fn cancelling_the_pool_comes_out_of_a_map_at_the_items_that_it_met() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(2);
         spawn({
             let pool = pool.clone();
@@ -305,7 +301,7 @@ fn cancelling_the_pool_comes_out_of_a_map_at_the_items_that_it_met() {
 
 #[test]
 fn imap_gives_results_in_the_order_of_the_items_and_unordered_in_that_of_their_ends() {
-    simulated(|| {
+    explored(|| {
         let nap = |seconds| {
             sleep(seconds * SECOND);
             seconds
@@ -346,7 +342,7 @@ fn imap_has_every_item_once_in_every_setting() {
 fn imap_never_runs_ahead_further_than_its_bound_however_slow_the_consumer_and_large_the_pool() {
     for (pool_size, ahead) in [(1, 1), (10, 1), (10, 3), (2, 5)] {
         for ordered in [true, false] {
-            simulated(move || {
+            explored(move || {
                 let pool = Pool::new(pool_size);
                 let [taken, started] = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
                 let items = {
@@ -385,7 +381,7 @@ fn imap_never_runs_ahead_further_than_its_bound_however_slow_the_consumer_and_la
 
 #[test]
 fn imap_gives_panics_and_cancellations_at_their_items_and_goes_on() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(2);
         let results = pool.imap(0..6, 6, |number| match number {
             1 => fail(),
@@ -425,7 +421,7 @@ fn a_panic_of_the_items_comes_out_after_the_results_of_those_before() {
 
 #[test]
 fn a_next_that_is_ended_loses_nothing() {
-    simulated(|| {
+    explored(|| {
         let pool = Pool::new(2);
         let mut naps = pool.imap([3, 1, 2], 3, |seconds| {
             sleep(seconds * SECOND);
@@ -440,7 +436,7 @@ fn a_next_that_is_ended_loses_nothing() {
 
 #[test]
 fn to_drop_an_imap_is_to_cancel_what_is_under_way_and_to_start_no_more() {
-    simulated(|| {
+    explored(|| {
         for pool_size in [1, 2, 5] {
             let began = simulation::elapsed();
             let (pool, started) = (Pool::new(pool_size), Arc::new(AtomicUsize::new(0)));

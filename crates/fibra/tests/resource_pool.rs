@@ -2,13 +2,14 @@
 
 mod limit;
 mod settings;
+mod simulated;
 mod storm;
 
 use fibra::group::{Pooled, ResourceError, ResourcePool};
 use fibra::sync::Event;
 use fibra::{Cancelled, Elapsed, JoinHandle, simulation, sleep, spawn, timeout};
-use limit::{LIMIT, within};
 use settings::each;
+use simulated::explored;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -17,11 +18,6 @@ use storm::{Random, storm_end};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// In a simulation that ends, under several schedules.
-fn simulated(main: impl Fn() + Send + 'static) {
-    within(LIMIT, || simulation::explore(10, main));
-}
 
 /// Where resources come from: counts those that live, from when their making begins until their destructor is over.
 #[derive(Default)]
@@ -113,7 +109,7 @@ fn resources_are_made_on_demand_and_kept() {
 
 #[test]
 fn who_finds_none_waits_and_all_are_served_in_the_order_of_coming() {
-    simulated(|| {
+    explored(|| {
         let factory = Arc::<Factory>::default();
         let pool = factory.pool(1);
         let taken = pool.get().unwrap();
@@ -156,7 +152,7 @@ fn each_is_lent_to_one_at_a_time_and_never_are_there_more_than_so_many() {
 
 #[test]
 fn get_timeout_is_for_waiting_checking_and_making_together() {
-    simulated(|| {
+    explored(|| {
         let factory = Arc::<Factory>::default();
         let checking = Arc::new(AtomicBool::new(false));
         let pool = ResourcePool::<_, &str>::builder(1, {
@@ -202,7 +198,7 @@ fn get_timeout_is_for_waiting_checking_and_making_together() {
 
 #[test]
 fn an_error_of_making_is_the_asker_s_and_the_place_is_for_the_next() {
-    simulated(|| {
+    explored(|| {
         let attempts = Arc::new(AtomicUsize::new(0));
         let pool = ResourcePool::new(1, {
             let attempts = Arc::clone(&attempts);
@@ -356,7 +352,7 @@ fn a_get_that_is_ended_leaves_the_line() {
 
 #[test]
 fn one_that_is_cancelled_while_it_makes_passes_its_place_on() {
-    simulated(|| {
+    explored(|| {
         let factory = Arc::<Factory>::default();
         let pool = ResourcePool::<_, &str>::new(1, {
             let factory = Arc::clone(&factory);
@@ -383,7 +379,7 @@ fn one_that_is_cancelled_while_it_makes_passes_its_place_on() {
 
 #[test]
 fn one_that_is_too_old_is_not_lent_and_goes_when_it_comes_back() {
-    simulated(|| {
+    explored(|| {
         let factory = Arc::<Factory>::default();
         let pool = ResourcePool::<_, &str>::builder(2, {
             let factory = Arc::clone(&factory);
@@ -406,7 +402,7 @@ fn one_that_is_too_old_is_not_lent_and_goes_when_it_comes_back() {
 
 #[test]
 fn one_that_was_idle_for_too_long_is_not_lent_and_can_be_dropped_before() {
-    simulated(|| {
+    explored(|| {
         let factory = Arc::<Factory>::default();
         let pool = ResourcePool::<_, &str>::builder(3, {
             let factory = Arc::clone(&factory);
@@ -439,7 +435,7 @@ fn one_that_is_thrown_away_counts_until_its_destructor_is_over() {
             sleep(SECOND);
         }
     }
-    simulated(|| {
+    explored(|| {
         let factory = Arc::<Factory>::default();
         let pool = ResourcePool::<_, &str>::builder(2, {
             let factory = Arc::clone(&factory);

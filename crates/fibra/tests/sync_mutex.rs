@@ -406,15 +406,7 @@ fn no_turn_is_lost_in_a_storm_of_cancellations() {
                     })
                 })
                 .collect();
-            for context in contexts.iter().filter(|_| random.below(3) == 0) {
-                context.cancel();
-                yield_now();
-            }
-            for context in contexts {
-                if let Err(payload) = context.join() {
-                    assert!(payload.is::<Cancelled>());
-                }
-            }
+            settings::cancel_some(contexts, || random.below(3) == 0);
             assert_eq!((mutex.waiting(), mutex.is_locked()), (0, false));
             assert_eq!(*mutex.lock(), done.load(Ordering::Relaxed));
         }

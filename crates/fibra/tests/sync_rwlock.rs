@@ -269,15 +269,7 @@ fn nobody_is_left_outside_or_inside_in_a_storm_of_cancellations() {
                     })
                 })
                 .collect();
-            for context in contexts.iter().filter(|_| random.below(3) == 0) {
-                context.cancel();
-                yield_now();
-            }
-            for context in contexts {
-                if let Err(payload) = context.join() {
-                    assert!(payload.is::<Cancelled>());
-                }
-            }
+            settings::cancel_some(contexts, || random.below(3) == 0);
             assert_eq!((lock.waiting(), lock.is_locked()), (0, false));
             assert_eq!(*lock.read(), written.load(Ordering::Relaxed));
         }

@@ -133,13 +133,13 @@ pub(super) fn workers(facts: &Facts) -> u64 {
 pub(super) mod tests {
     use super::super::capacity::{Cores, Memory};
     use super::super::cgroup::MemoryLimit;
+    use super::super::drivers::tests::ALL;
     use super::super::drivers::{Drivers, LeftOut};
     use super::super::kernel::Kernel;
     use super::super::limits::{Limit, Limits};
     use super::super::settings::Settings;
     use super::super::stacks::Stacks;
     use super::*;
-    use fibra_driver::uring::Features;
     use std::env::VarError;
 
     /// A machine of 32 GiB on which nothing is in the way.
@@ -155,17 +155,7 @@ pub(super) mod tests {
             },
             drivers: Drivers {
                 epoll: Ok(()),
-                uring: Ok(Features {
-                    entries: 256,
-                    completions: 4096,
-                    single_issuer: true,
-                    defer_taskrun: true,
-                    coop_taskrun: false,
-                    submit_all: true,
-                    skip_success: true,
-                    multishot: true,
-                    poll_first: true,
-                }),
+                uring: Ok(ALL),
                 auto: Ok("uring"),
                 left_out: LeftOut::default(),
                 by_default: false,

@@ -119,22 +119,25 @@ fn left_out(settings: &RingSettings, has: &Features) -> LeftOut {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// What a new kernel has.
+    pub(in crate::doctor) const ALL: Features = Features {
+        entries: 256,
+        completions: 4096,
+        single_issuer: true,
+        defer_taskrun: true,
+        coop_taskrun: false,
+        submit_all: true,
+        skip_success: true,
+        multishot: true,
+        poll_first: true,
+    };
 
     #[test]
     fn what_is_not_used_says_whose_decision_it_is() {
-        let all = Features {
-            entries: 256,
-            completions: 4096,
-            single_issuer: true,
-            defer_taskrun: true,
-            coop_taskrun: false,
-            submit_all: true,
-            skip_success: true,
-            multishot: true,
-            poll_first: true,
-        };
+        let all = ALL;
         let settings = RingSettings::default();
         assert_eq!(left_out(&settings, &all), LeftOut::default());
         let old = Features { defer_taskrun: false, coop_taskrun: true, ..all };

@@ -15,7 +15,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use crate::limit::{LIMIT, on_workers, within};
-use fibra::{JoinHandle, Scope, ScopedJoinHandle};
+use fibra::{Cancelled, JoinHandle, Scope, ScopedJoinHandle};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -144,4 +144,17 @@ impl Setting {
 pub(crate) fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
     let join = |handle: JoinHandle<T>| handle.join().unwrap_or_else(|payload| resume_unwind(payload));
     handles.into_iter().map(join).collect()
+}
+
+/// Cancels those contexts for which `chosen` says so, one after the other while they run, and joins them all: who has not come to its end was cancelled.
+pub(crate) fn cancel_some<T>(contexts: Vec<JoinHandle<T>>, chosen: impl Fn() -> bool) {
+    for context in contexts.iter().filter(|_| chosen()) {
+        context.cancel();
+        fibra::yield_now();
+    }
+    for context in contexts {
+        if let Err(payload) = context.join() {
+            assert!(payload.is::<Cancelled>());
+        }
+    }
 }
