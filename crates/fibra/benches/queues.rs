@@ -3,15 +3,15 @@
 //! Rounds of all measurements are interleaved, so that drift hits all alike; printed are the median and the quartiles in nanoseconds for one operation. Without
 //! `--bench` one short round checks that everything runs.
 
+mod rounds;
+
 use fibra::queue::Queue;
+use rounds::{Measure, measure, print_all, timed};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A measurement: how long `count` operations took.
-type Measure = fn(count: u32) -> Duration;
-
-const MEASURES: &[(&str, u32, Measure)] = &[
+const MEASURES: &[Measure] = &[
     ("put + get by one coroutine", 1_000_000, alone),
     ("1:1, bounded(1024), one worker", 1_000_000, one_worker),
     ("1:1, bounded(1), one worker", 300_000, one_worker_bounded_1),
@@ -27,32 +27,11 @@ const MEASURES: &[(&str, u32, Measure)] = &[
 ];
 
 fn main() {
-    let measuring = std::env::args().any(|argument| argument == "--bench");
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
-    let (rounds, divisor) = if measuring { (11, 1) } else { (1, 100) };
-    let chosen: Vec<_> = MEASURES.iter().filter(|(name, ..)| name.contains(&filter)).collect();
-    let mut figures = vec![Vec::with_capacity(rounds); chosen.len()];
-    for _ in 0..rounds {
-        for ((_, count, measure), figures) in chosen.iter().zip(&mut figures) {
-            let count = (count / divisor).max(1);
-            figures.push(measure(count).as_nanos() as f64 / f64::from(count));
-        }
-    }
-    for ((name, ..), mut figures) in chosen.iter().zip(figures) {
-        figures.sort_by(f64::total_cmp);
-        let at = |part: f64| figures[((figures.len() - 1) as f64 * part) as usize];
-        println!("{name:<48} {:>10.1} ns   [{:.1} – {:.1}]", at(0.5), at(0.25), at(0.75));
-    }
+    print_all(measure(MEASURES, 11));
 }
 
 fn on(workers: usize, f: impl FnOnce() -> Duration) -> Duration {
     fibra::Runtime::builder().workers(workers).run(f).expect("a runtime")
-}
-
-fn timed(f: impl FnOnce()) -> Duration {
-    let began = Instant::now();
-    f();
-    began.elapsed()
 }
 
 fn alone(count: u32) -> Duration {

@@ -3,16 +3,15 @@
 //! Every measurement is repeated in interleaved rounds, so that drift hits all alike; printed are the median and the quartiles in nanoseconds for one operation.
 //! Comparisons with other runtimes are in `rivals/`. Without `--bench` (as under `cargo test`) one short round checks that everything runs.
 
+mod rounds;
+
 use fibra::net::{TcpListener, TcpStream};
 use fibra_context::{Coroutine, StackCache, Yielder, coroutine};
+use rounds::{Measure, measure, park_unpark, print_all, timed};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-/// A measurement: how long `count` operations took.
-type Measure = fn(count: u32) -> Duration;
-
-/// The measurements: name, operations in a round, how.
-const MEASURES: &[(&str, u32, Measure)] = &[
+const MEASURES: &[Measure] = &[
     ("switch: resume + suspend, bare", 1_000_000, switch),
     ("yield_now, of two coroutines", 1_000_000, yield_now),
     ("spawn + join, one at a time", 100_000, spawn_join),
@@ -25,33 +24,8 @@ const MEASURES: &[(&str, u32, Measure)] = &[
 ];
 
 fn main() {
-    let measuring = std::env::args().any(|argument| argument == "--bench");
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
-    let (rounds, divisor) = if measuring { (21, 1) } else { (1, 100) };
-    let chosen: Vec<_> = MEASURES.iter().filter(|(name, ..)| name.contains(&filter)).collect();
-    let mut figures = vec![Vec::with_capacity(rounds); chosen.len()];
-    fibra::Runtime::builder()
-        .workers(1)
-        .run(|| {
-            for _ in 0..rounds {
-                for ((_, count, measure), figures) in chosen.iter().zip(&mut figures) {
-                    let count = (count / divisor).max(1);
-                    figures.push(measure(count).as_nanos() as f64 / f64::from(count));
-                }
-            }
-        })
-        .expect("a runtime");
-    for ((name, ..), mut figures) in chosen.iter().zip(figures) {
-        figures.sort_by(f64::total_cmp);
-        let at = |part: f64| figures[((figures.len() - 1) as f64 * part) as usize];
-        println!("{name:<48} {:>10.1} ns   [{:.1} – {:.1}]", at(0.5), at(0.25), at(0.75));
-    }
-}
-
-fn timed(f: impl FnOnce()) -> Duration {
-    let began = Instant::now();
-    f();
-    began.elapsed()
+    let figures = fibra::Runtime::builder().workers(1).run(|| measure(MEASURES, 21)).expect("a runtime");
+    print_all(figures);
 }
 
 fn switch(count: u32) -> Duration {
@@ -87,25 +61,6 @@ fn spawn_join_many(count: u32) -> Duration {
         let handles: Vec<_> = (0..count).map(|_| fibra::spawn(|| ())).collect();
         handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
     })
-}
-
-fn park_unpark(count: u32) -> Duration {
-    let main = fibra::current();
-    let other = fibra::spawn(move || {
-        for _ in 0..count {
-            fibra::park();
-            main.unpark();
-        }
-    });
-    let context = other.context();
-    let took = timed(|| {
-        for _ in 0..count {
-            context.unpark();
-            fibra::park();
-        }
-    });
-    other.join().expect("no panic");
-    took
 }
 
 fn timer_cancelled(count: u32) -> Duration {
