@@ -22,20 +22,6 @@ pub(super) fn serve(converse: fn(TcpStream)) -> Result<()> {
     })?
 }
 
-pub(super) fn converse(mut stream: TcpStream) {
-    let mut buffer = [0; BUFFER];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
-            Ok(received) => {
-                if stream.write_all(&buffer[..received]).is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
 thread_local! {
     /// Buffers not borrowed now. There are as many as conversations have at one time been between a read and the end of
     /// its write: one, unless a write has to wait.

@@ -1,11 +1,9 @@
 //! may: a coroutine a connection.
 
-use std::io::{Read as _, Write as _};
-
 use anyhow::Result;
-use may::net::{TcpListener, TcpStream};
+use may::net::TcpListener;
 
-use super::{ADDRESS, BUFFER, announce};
+use super::{ADDRESS, announce, converse};
 use crate::runtime::{Blocking as _, May};
 
 pub(super) fn serve() -> Result<()> {
@@ -17,18 +15,4 @@ pub(super) fn serve() -> Result<()> {
             May::spawn(move || converse(stream));
         }
     })
-}
-
-fn converse(mut stream: TcpStream) {
-    let mut buffer = [0; BUFFER];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
-            Ok(received) => {
-                if stream.write_all(&buffer[..received]).is_err() {
-                    return;
-                }
-            }
-        }
-    }
 }

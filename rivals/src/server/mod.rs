@@ -11,7 +11,7 @@ mod thread;
 mod tokio;
 mod uring;
 
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
@@ -33,7 +33,7 @@ pub(crate) fn serve(server: &Server) -> Result<()> {
         (Protocol::Http, Rival::Epoll) => epoll::serve(epoll::Hello::new()),
         #[cfg(feature = "fibra")]
         (Protocol::Echo, Rival::Fibra | Rival::FibraUringSubmit | Rival::FibraUringTry) => {
-            fibra::serve(fibra::converse)
+            fibra::serve(converse)
         }
         #[cfg(feature = "fibra")]
         (Protocol::Echo, Rival::FibraShared) => fibra::serve(fibra::converse_borrowing),
@@ -53,4 +53,19 @@ fn announce(address: io::Result<SocketAddr>) -> Result<()> {
     writeln!(out, "port {}", address?.port())?;
     out.flush()?;
     Ok(())
+}
+
+/// The conversation where reading and writing wait by themselves.
+fn converse(mut stream: impl Read + Write) {
+    let mut buffer = [0; BUFFER];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(received) => {
+                if stream.write_all(&buffer[..received]).is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }
