@@ -198,7 +198,7 @@ impl Ring {
         };
         let mut entry = None;
         if !attempt {
-            let hints = Hints { poll_first: self.features.poll_first && source.seems_drained(direction) };
+            let hints = self.hints(source.seems_drained(direction));
             entry = op.entry(fd, hints);
             // What cannot be handed over has to be begun by a call.
             attempt = entry.is_none();
@@ -213,13 +213,18 @@ impl Ring {
                 }
                 result => return done(result),
             }
-            entry = op.entry(fd, Hints { poll_first: self.features.poll_first });
+            entry = op.entry(fd, self.hints(true));
         }
         match entry {
             // SAFETY: what the entry points to is `op`'s, which stays as our caller promises.
             Some(entry) => unsafe { self.submit(entry, flight, Stage::UnderWay) },
             None => self.poll(fd, direction, flight),
         }
+    }
+
+    #[inline]
+    fn hints(&self, seems_drained: bool) -> Hints {
+        Hints { poll_first: self.features.poll_first && seems_drained, submit: self.first == First::Submit }
     }
 
     /// Asks for readiness instead of handing the operation over.
