@@ -138,6 +138,7 @@ pub mod event_loop;
 pub mod fs;
 pub mod group;
 pub mod inspect;
+pub mod io;
 pub mod net;
 mod outcome;
 pub mod queue;

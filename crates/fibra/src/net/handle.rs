@@ -82,6 +82,25 @@ impl<S: AsFd, M: Mode> Handle<S, M> {
     }
 }
 
+/// A stream socket of either kind, for what does not care which.
+#[derive(Clone, Copy, Debug)]
+pub struct Socket<'a> {
+    pub(super) source: &'a Source,
+    pub(super) fd: BorrowedFd<'a>,
+}
+
+impl<'a> Socket<'a> {
+    /// Its descriptor.
+    pub(crate) fn fd(self) -> BorrowedFd<'a> {
+        self.fd
+    }
+
+    /// Runs an operation on it.
+    pub(crate) fn run<O: fibra_driver::Operation>(self, mut op: O) -> io::Result<O::Output> {
+        super::operation::run(self.source, self.fd, &mut op)
+    }
+}
+
 /// Checks a timeout as std does.
 pub(super) fn check_timeout(timeout: Option<Duration>) -> io::Result<()> {
     if timeout.is_some_and(|timeout| timeout.is_zero()) {
@@ -281,6 +300,13 @@ macro_rules! try_read {
 /// `Read` and `Write` of a stream, by value and by reference.
 macro_rules! stream {
     ($type:ident, $receive:ident) => {
+        impl $type {
+            /// For what does not care which kind it is.
+            pub(crate) fn socket(&self) -> crate::net::Socket<'_> {
+                crate::net::Socket { source: &self.0.source, fd: self.0.fd() }
+            }
+        }
+
         impl io::Read for &$type {
             #[inline]
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
