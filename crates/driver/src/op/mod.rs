@@ -8,7 +8,7 @@
 //!
 //! Sockets are not switched to non-blocking mode for it: receiving and sending pass `MSG_DONTWAIT`, which concerns the one call and
 //! not the open file description that other processes and `std` handles may share. Only listeners and sockets that are being
-//! connected carry `O_NONBLOCK`, because `accept4(2)` and `connect(2)` have no such flag. A ring waits for those all the same.
+//! connected carry `O_NONBLOCK`, and those that are spliced, because `accept4(2)`, `connect(2)` and `splice(2)` have no such flag. A ring waits for those all the same.
 //!
 //! Two are of another shape, and their files say why: [`AcceptAhead`], which one entry answers many times, and [`close`], for which a ring has nothing to offer.
 //!

@@ -58,6 +58,10 @@ const CANCELS: u64 = 4;
 /// The longest wait that is asked of the kernel, which refuses what its clock cannot hold. A wait may return early.
 const LONGEST: Duration = Duration::from_secs(1_000_000);
 
+/// How many calls of one thread may block in the kernel at a time; beyond that they wait in line. Left to itself the kernel has as many threads for them as the ring has entries, and at most
+/// four for each processor: so few that some opens of FIFOs whose other ends nobody opens would hold up every other call on files.
+const CALLS_THAT_WAIT: u32 = 512;
+
 /// How long a wait pauses when the kernel has no memory for requests.
 const OUT_OF_MEMORY: Duration = Duration::from_millis(1);
 
@@ -155,6 +159,8 @@ impl Ring {
         if self.features.single_issuer {
             self.ring.submitter().register_enable_rings()?;
         }
+        // Kernels before 5.15 know nothing of it, and none needs it.
+        let _ = self.ring.submitter().register_iowq_max_workers(&mut [CALLS_THAT_WAIT, 0]);
         self.begun = true;
         Ok(())
     }

@@ -126,7 +126,7 @@ macro_rules! socket {
             /// [`WouldBlock`](io::ErrorKind::WouldBlock) where they would have to wait.
             ///
             /// This is the mode of the library's operations, on this handle and its [clones](Self::try_clone), and not that of the descriptor,
-            /// which stays as the library needs it: in blocking mode, and for listeners in non-blocking mode. Who uses the descriptor itself,
+            /// which stays as the library needs it: in blocking mode, and in non-blocking mode for listeners, and while it is [copied](crate::io) from or to. Who uses the descriptor itself,
             /// through [`as_raw_fd`](AsRawFd::as_raw_fd), finds it so. The descriptor gets this mode when the socket is converted to std's.
             ///
             /// # Errors
