@@ -73,8 +73,8 @@ where
 fn streams_are_copied_to_their_end() {
     on_workers(BOTH, || {
         let (tcp, unix) = (tcp_pair, || UnixStream::pair().unwrap());
-        let (end, end_unix): (fn(&TcpStream), fn(&UnixStream)) =
-            (|to| to.shutdown(Shutdown::Write).unwrap(), |to| to.shutdown(Shutdown::Write).unwrap());
+        let end: fn(&TcpStream) = |to| to.shutdown(Shutdown::Write).unwrap();
+        let end_unix: fn(&UnixStream) = |to| to.shutdown(Shutdown::Write).unwrap();
         goes_through(tcp(), tcp(), end);
         goes_through(unix(), unix(), end_unix);
         goes_through(tcp(), unix(), end_unix);

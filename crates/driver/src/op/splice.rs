@@ -49,11 +49,11 @@ impl<'a> Splice<'a> {
             Direction::Write => (self.pipe, socket),
         }
     }
+}
 
-    fn moved(&self, count: usize) -> Attempt<usize> {
-        // Fewer bytes than asked for mean nothing when they come in, for the pipe may have had no more room; a socket that has taken fewer is full.
-        Attempt { value: count, drained: self.direction == Direction::Write && count < self.length }
-    }
+/// Fewer bytes than asked for tell nothing of the socket: the pipe may have had no more room, and before Linux 6.5 a signal ends a splice that has moved some.
+fn moved(count: usize) -> Attempt<usize> {
+    Attempt { value: count, drained: false }
 }
 
 // SAFETY: the entry points to nothing, and the pipe is borrowed, so open.
@@ -68,7 +68,7 @@ unsafe impl Operation for Splice<'_> {
         let (from, to) = self.ends(fd);
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         let count = uninterrupted(|| rustix::pipe::splice(from, None, to, None, self.length, flags))?;
-        Ok(self.moved(count))
+        Ok(moved(count))
     }
 
     fn entry(&mut self, fd: BorrowedFd<'_>, hints: Hints) -> Option<Entry> {
@@ -89,7 +89,7 @@ unsafe impl Operation for Splice<'_> {
         const RESTART: i32 = 512;
         match result {
             Err(error) if error.raw_os_error() == RESTART => Err(io::ErrorKind::Interrupted.into()),
-            result => Ok(self.moved(result? as usize)),
+            result => Ok(moved(result? as usize)),
         }
     }
 }

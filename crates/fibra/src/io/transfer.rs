@@ -138,7 +138,8 @@ impl Transfer {
     /// Takes what a socket has. Nothing is pending.
     fn take(&mut self, from: Socket<'_>, limit: u64) -> io::Result<u64> {
         let Some(pipe) = self.pipe()? else {
-            return self.take_into_buffer(limit, |buffer| from.run(op::Receive::stream(buffer)));
+            // Right for a stream of either kind.
+            return self.take_into_buffer(limit, |buffer| from.run(op::Receive::unix_stream(buffer)));
         };
         let count = from.run(op::Splice::into_pipe(pipe.write.as_fd(), limit.min(AT_ONCE) as usize))?;
         if count >= SMALL && !std::mem::replace(&mut pipe.is_large, true) {
