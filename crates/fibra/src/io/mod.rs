@@ -40,10 +40,11 @@
 //! returns, also when it was asked to end. With the function [`copy`] these bytes are lost, as those in the buffer of `std::io::copy` are.
 //!
 //! # What it saves
-//! 64 MiB over loopback, one worker, two cores and other programs running, Linux 6.18 (`benches/copy.rs`, medians of 21 interleaved rounds): from connection to connection the copying takes
-//! 0.57 times the processor time of reading and writing by a buffer of 64 KiB with epoll, 0.59 with io_uring, and 0.96 where everything is submitted to the ring. What it saves is the copier's: with the two ends
-//! on the same machine all together take as much as before (0.99 to 1.06), for who reads the pages has them from further away. From a file that is in the page cache it saves little or
-//! nothing (0.67 to 1.14, each with a wide spread); but neither the disk nor the sending keeps the worker, and there is one trip to the pool for up to 4 MiB.
+//! 64 MiB over loopback, one worker, two cores and other programs running, Linux 6.18 (`benches/copy.rs`, medians of 21 interleaved rounds, two runs): from connection to connection the
+//! copying takes 0.57 and 0.72 times the processor time of reading and writing by a buffer of 64 KiB with epoll, 0.59 and 0.63 with io_uring, and 0.96 and 1.03 where everything is submitted to the
+//! ring. What it saves is the copier's: with the two ends on the same machine all together take 0.85 to 1.06 times as much, for who reads the pages has them from further away. From a
+//! file that is in the page cache it was 0.51 to 1.14, different from one run to the next; but neither the disk nor the sending keeps the worker, and there is one trip to the pool
+//! for up to 4 MiB.
 //!
 //! # The mode of the sockets
 //! `splice(2)` and `sendfile(2)` know no flag that keeps them from waiting for a socket: for as long as one is copied from or to, its open file is in non-blocking mode
