@@ -117,7 +117,7 @@ fn steps(quick: bool) -> Vec<Step> {
         steps.push(Step { name: format!("tests, {driver}"), work: tests, repeats: nth > 0 });
     }
     // What a setting of the rings, or the kind of guards, makes a difference to.
-    let of_drivers = "test -p fibra-driver -p fibra --no-fail-fast --test epoll --test uring --test hang_up --test net_* --test fs \
+    let of_drivers = "test -p fibra-driver -p fibra --no-fail-fast --test epoll --test uring --test both_drivers --test hang_up --test net_* --test io_copy --test fs \
                       --test driver --test cancel_points --test event_loop* --test blocking --test runtime --test stop --test stress";
     let of_stacks = "test -p fibra-context -p fibra --no-fail-fast --test arena --test overflow --test generator --test symmetric \
                      --test spawn --test panic --test runtime --test stress";

@@ -4,8 +4,8 @@
 //!            start                        the kernel answers            start, finish
 //!   ready ──────────▶ under way ─────────────────────────▶ answered ──────────────────▶ ready
 //!                         │   ▲
-//!                  cancel │   │ (the cancellation's own answer tells nothing: ENOENT and EALREADY too mean
-//!                         ▼   │  that the answer of the operation itself is there, or will come)
+//!                  cancel │   │ (the cancellation's own answer is no answer to the operation; after ENOENT
+//!                         ▼   │  it is repeated, for as long as the operation is under way)
 //!                    cancelling ─────────────────────────▶ answered
 //! ```
 //!

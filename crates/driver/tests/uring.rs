@@ -30,6 +30,9 @@ use tokens::wait;
 /// How long a test waits for what has to come.
 const SOON: Duration = Duration::from_secs(20);
 
+/// How long a test has two things race.
+const RACE: Duration = Duration::from_millis(100);
+
 /// How long a test waits to see that nothing comes.
 const NOTHING: Duration = Duration::from_millis(10);
 
@@ -254,6 +257,33 @@ fn tcp_socket(flags: SocketFlags) -> OwnedFd {
 
 fn inet(address: SocketAddrAny) -> SocketAddr {
     address.try_into().unwrap()
+}
+
+/// Marsaglia's xorshift64.
+struct Random(u64);
+
+impl Random {
+    /// From a seed that is printed; `FIBRA_SEED` repeats one.
+    fn seeded() -> Random {
+        let seed = match std::env::var("FIBRA_SEED") {
+            Ok(text) => text.parse().expect("FIBRA_SEED is a number"),
+            Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64),
+        };
+        println!("FIBRA_SEED={seed}");
+        Random(seed | 1)
+    }
+
+    /// Another sequence, for another thread.
+    fn split(&mut self) -> Random {
+        Random(self.below(u64::MAX) | 1)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 8) % bound
+    }
 }
 
 /// What an operation gives that is run to its end, with its source new.
@@ -1244,6 +1274,104 @@ fn no_byte_is_lost_to_a_cancellation() {
             all = check(buffer, count);
         }
     });
+}
+
+/// Several receives wait on one socket, and are cancelled while packets come that another one takes in the next moment: what was woken for nothing must not wait on as if nobody had
+/// asked it to end.
+#[test]
+fn receives_that_are_cancelled_end_though_another_one_takes_the_packet() {
+    on_rings(RINGS, |driver| {
+        let mut random = Random::seeded();
+        let (one, peer) = udp_pair();
+        let over = Arc::new(AtomicBool::new(false));
+        let thief = {
+            let (over, one, mut random) = (Arc::clone(&over), one.try_clone().unwrap(), random.split());
+            thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    peer.send(b"x").unwrap();
+                    (0..random.below(500)).for_each(|_| std::hint::spin_loop());
+                    take_all(&one);
+                }
+            })
+        };
+        let source = Source::new();
+        let mut receives: Vec<_> =
+            (1..=4).map(|token| Operating::new(token, Receive::datagram(room(4)))).collect();
+        let (mut results, mut cancelled) = (0, 0);
+        let until = Instant::now() + RACE;
+        while Instant::now() < until {
+            let mut waiting = Vec::new();
+            for receive in &mut receives {
+                if receive.start(driver, &source, &one).is_none() {
+                    waiting.push(receive.flight.token().0);
+                }
+            }
+            let mut came = Vec::new();
+            for token in &waiting {
+                if random.below(2) == 0 {
+                    came.extend(wait(driver, Duration::ZERO));
+                }
+                receives[token - 1].cancel(driver, &source);
+            }
+            came.extend(collect(driver, waiting.len() - came.len()));
+            came.sort_unstable();
+            assert_eq!(came, waiting, "each comes back once");
+            for token in came {
+                match receives[token - 1].finish(driver, &source, &one) {
+                    Some(count) => results += count.unwrap(),
+                    None => cancelled += 1,
+                }
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        thief.join().unwrap();
+        println!("{results} packets, {cancelled} cancelled");
+        assert_ne!(cancelled, 0);
+    });
+}
+
+/// Takes the packets that there are, without waiting.
+fn take_all(socket: &UdpSocket) {
+    use rustix::net::RecvFlags;
+    while rustix::net::recv(socket, &mut [0; 4], RecvFlags::DONTWAIT).is_ok() {}
+}
+
+/// An error in the socket's error queue makes it ready, and a receive finds nothing all the same: the kernel attempts that again and again, and while it is between two
+/// attempts a cancellation does not find it.
+#[test]
+fn receive_that_the_kernel_is_about_to_attempt_again_ends_when_cancelled() {
+    on_rings(RINGS, |driver| {
+        for handed_over in [false, true] {
+            let one = socket_with_an_error_to_read();
+            let source = Source::new();
+            let receive = Operating::new(1, Receive::datagram(room(4)));
+            let mut receive = receive.pend(driver, &source, &one);
+            if handed_over {
+                submit(driver);
+            }
+            receive.cancel(driver, &source);
+            assert_eq!(collect(driver, 1), [1]);
+            assert!(receive.finish(driver, &source, &one).is_none());
+        }
+    });
+}
+
+/// A socket without packets, but with an error in its error queue.
+fn socket_with_an_error_to_read() -> UdpSocket {
+    let one = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let on: libc::c_int = 1;
+    // SAFETY: the option is an integer, which is there.
+    let set = unsafe {
+        let (on, length) = ((&raw const on).cast(), size_of_val(&on) as libc::socklen_t);
+        libc::setsockopt(one.as_raw_fd(), libc::SOL_IP, libc::IP_RECVERR, on, length)
+    };
+    assert_eq!(set, 0);
+    one.connect(nobody).unwrap();
+    one.send(b"x").unwrap();
+    // The error itself is told once.
+    assert_eq!(one.recv(&mut [0; 4]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    one
 }
 
 /// The kernel lets go of the files, though not at once.

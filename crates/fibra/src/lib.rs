@@ -52,6 +52,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! [`io::copy`] moves bytes from a stream or a file to a stream without a copy in user memory.
+//!
 //! What knows nothing of coroutines and may block (a C library, a long computation) goes to a pool of threads: [`spawn_blocking`].
 //!
 //! # Share
@@ -138,6 +140,7 @@ pub mod event_loop;
 pub mod fs;
 pub mod group;
 pub mod inspect;
+pub mod io;
 pub mod net;
 mod outcome;
 pub mod queue;

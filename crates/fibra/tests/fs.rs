@@ -1,5 +1,7 @@
 //! Files do what std's do, and no file stalls another coroutine.
 
+mod limit;
+
 use fibra::fs::{self, File};
 use rustix::fs::Advice;
 use rustix::io::ReadWriteFlags;
@@ -785,13 +787,52 @@ fn file_in_an_arc_reads_writes_and_seeks_through_a_reference() {
     });
 }
 
+/// An open that waits has a thread, of the kernel or of the pool, and there are more of those than these take.
+#[test]
+fn opens_that_wait_for_the_other_end_hold_nobody_up() {
+    limit::within(limit::LIMIT, || on_one_worker(open_a_hundred_fifos));
+}
+
+fn open_a_hundred_fifos() {
+    const FIFOS: usize = 100;
+    let folder = scratch();
+    let paths: Vec<_> = (0..FIFOS).map(|n| folder.path().join(format!("fifo {n}"))).collect();
+    let opening: Vec<_> = paths
+        .iter()
+        .map(|path| {
+            make_fifo(path);
+            let path = path.clone();
+            fibra::spawn(move || File::open(path).unwrap())
+        })
+        .collect();
+    fibra::yield_now();
+    let (path, bytes) = (folder.path().join("file"), vec![7; 1 << 20]);
+    let file = File::options().read(true).write(true).create(true).open(&path).unwrap();
+    let mut read = vec![0; bytes.len()];
+    file.write_at(&bytes, 0).unwrap();
+    file.sync_all().unwrap();
+    // So much that a ring leaves it to a thread of the kernel.
+    file.read_exact_at(&mut read, 0).unwrap();
+    assert_eq!(read, bytes);
+    fs::rename(&path, folder.path().join("renamed")).unwrap();
+    assert!(!opening.iter().any(fibra::JoinHandle::is_finished));
+    for (path, opening) in paths.iter().zip(opening) {
+        let _writer = File::options().write(true).open(path).unwrap();
+        opening.join().unwrap();
+    }
+}
+
+fn make_fifo(path: &Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
 #[test]
 fn to_open_one_end_of_a_fifo_is_to_wait_for_the_other() {
     on_one_worker(|| {
         let folder = scratch();
         let path = folder.path().join("fifo");
-        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        make_fifo(&path);
         let write = |path: std::path::PathBuf| {
             move || File::options().write(true).open(path).unwrap().write_all(b"through").unwrap()
         };
@@ -802,7 +843,7 @@ fn to_open_one_end_of_a_fifo_is_to_wait_for_the_other() {
                 text
             }
         };
-        // The end that comes second is opened by a thread: a small ring has one thread of the kernel for calls that wait, and the first one has it.
+        // The end that comes second is opened by a thread: before Linux 5.15 a small ring has one thread of the kernel for calls that wait, and the first one has it.
         let reader = fibra::spawn(read(path.clone()));
         fibra::sleep(Duration::from_millis(5));
         assert!(!reader.is_finished());

@@ -124,3 +124,25 @@ fn accepts_that_wait_when_descriptors_run_out_recover() {
         });
     });
 }
+
+#[test]
+fn copy_without_descriptors_for_a_pipe_goes_by_a_buffer() {
+    if child::part().is_none() {
+        return in_child("copy_without_descriptors_for_a_pipe_goes_by_a_buffer");
+    }
+    on_workers(&[1, 2], || {
+        let ((mut source, from), (to, mut sink)) = (network::tcp_pair(), network::tcp_pair());
+        // A worker's first wait may need some of its own.
+        fibra::sleep(Duration::from_millis(1));
+        source.write_all(b"warm").unwrap();
+        source.write_all(&[7; 100_000]).unwrap();
+        (&from).read_exact(&mut [0; 4]).unwrap();
+        drop(source);
+        let taken = use_up_descriptors();
+        assert_eq!(fibra::io::copy(&mut &from, &mut &to).unwrap(), 100_000);
+        drop((taken, to));
+        let mut bytes = Vec::new();
+        sink.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, [7; 100_000]);
+    });
+}

@@ -8,20 +8,13 @@
 //!
 //! Sockets are not switched to non-blocking mode for it: receiving and sending pass `MSG_DONTWAIT`, which concerns the one call and
 //! not the open file description that other processes and `std` handles may share. Only listeners and sockets that are being
-//! connected carry `O_NONBLOCK`, because `accept4(2)` and `connect(2)` have no such flag. A ring waits for those all the same.
+//! connected carry `O_NONBLOCK`, and those that are spliced, because `accept4(2)`, `connect(2)` and `splice(2)` have no such flag. A ring waits for those all the same.
 //!
 //! Two are of another shape, and their files say why: [`AcceptAhead`], which one entry answers many times, and [`close`], for which a ring has nothing to offer.
 //!
-//! # What a ring could do and is not asked to
-//! Measured on Linux 6.18 with two cores, other programs running, medians of nine rounds:
-//!
-//! * **Timeouts.** How long a wait may last is the worker's timer wheel's business, which makes no request and, since its next deadline goes into the one wait of the
-//!   worker, no system call. A receive that waits took 2.5 µs of processor time; with a linked timeout beside it 3.1, with a timeout that is removed again 3.1 as well. And an
-//!   operation that the kernel ends would still have to be told from one that was asked to stop.
-//! * **`shutdown(2)`** never waits: 0.5 µs as a call. The kernel carries out that entry only on a thread of its own: 5.3 µs, and at a moment that the caller does not know.
-//! * **`splice(2)`** too goes to a thread of the kernel, and waits there: one thread for each connection that is idle. From socket to socket through a pipe 1 KiB took 21 µs by a
-//!   ring, 6 by the two calls and 7 by reading and writing; 64 KiB 21, 7 and 12. So it would be an attempt and a wait for readiness, as datagrams are sent; but nothing here
-//!   hands on bytes that it does not look at.
+//! # What a ring is not asked to, unless everything is to be submitted
+//! What never waits ([`Shutdown`]), or only on a thread of the kernel ([`Splice`]), is a call first, and where that would wait the ring is asked for readiness; [`Timeout`] is for who has
+//! no timers of its own. Their files say what was measured for it, on Linux 6.18 with two cores, other programs running, medians of nine rounds.
 
 mod accept;
 mod accept_ahead;
@@ -35,8 +28,11 @@ mod read;
 mod receive;
 mod rename;
 mod send;
+mod shutdown;
+mod splice;
 mod statx;
 mod sync;
+mod timeout;
 mod unlink;
 mod write;
 
@@ -51,8 +47,11 @@ pub use read::{ReadAt, ReadVectoredAt};
 pub use receive::{Receive, ReceiveVectored};
 pub use rename::Rename;
 pub use send::{Send, SendVectored};
+pub use shutdown::Shutdown;
+pub use splice::Splice;
 pub use statx::Statx;
 pub use sync::Sync;
+pub use timeout::Timeout;
 pub use unlink::Unlink;
 pub use write::{WriteAt, WriteVectoredAt};
 
@@ -122,6 +121,8 @@ pub unsafe trait Operation {
 pub struct Hints {
     /// The socket is likely to be empty (or full): the kernel waits first and attempts then.
     pub poll_first: bool,
+    /// Everything is to be submitted ([`First::Submit`](crate::uring::First)), also what a call does better.
+    pub submit: bool,
 }
 
 impl Hints {

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// In the low bits of the `user_data` of these requests: flights stand at multiples of 16, and [`super::NOTIFIER`] is 1.
+/// In the low bits of the `user_data` of these requests: flights stand at multiples of 16, [`super::NOTIFIER`] is 1, and [`super::CANCELS`] another bit.
 const MARK: u64 = 2;
 
 /// How long an ending ring waits for a last answer, which comes at once, before it gives up.
@@ -65,6 +65,12 @@ impl Requests {
         {
             cancels.push(user_data(place));
         }
+    }
+
+    /// Whether a request is still there that was asked to end.
+    pub(super) fn is_ending(&self, user_data: u64) -> bool {
+        is_ours(user_data)
+            && matches!(self.0.get((user_data >> 4) as usize), Some(Some(Request { ending: true, .. })))
     }
 
     /// Takes one answer; true when it was the last of its request.

@@ -22,9 +22,10 @@
 //!
 //! # Leaving early
 //! `Ring::cancel` submits `IORING_OP_ASYNC_CANCEL` behind the operation's own entry and always answers [`Cancel::InFlight`]: *the operation's completion
-//! is what is waited for*, whatever the cancellation answers. `0` means that `ECANCELED` will come; `ENOENT`, that the completion is there already (or the kernel had not yet
-//! armed the request, and it will answer by itself); `EALREADY`, that it runs on a thread of the kernel and will come when it has run. Then `Ring::finish` tells
-//! a result, which is returned, from `ECANCELED` and `EINTR`. `close(2)` ends nothing that is in flight, since the kernel holds the file; [`Source::close`](crate::Source::close) therefore
+//! is what is waited for*, whatever the cancellation answers. `0` means that `ECANCELED` will come; `EALREADY`, that it runs on a thread of the kernel and will come when it has
+//! run. `ENOENT` means that the completion is there already, *or that the kernel is about to attempt the operation again* (it was ready when the kernel looked; `IO_APOLL_READY` in
+//! io_uring/poll.c): then nothing has been cancelled, and if another one takes what was there, the operation waits on as if nobody had asked. So whoever is still
+//! under way at that answer (`Ring::ending`) is asked to end again. Then `Ring::finish` tells a result, which is returned, from `ECANCELED` and `EINTR`. `close(2)` ends nothing that is in flight, since the kernel holds the file; [`Source::close`](crate::Source::close) therefore
 //! goes with `shutdown(2)`, which makes every operation on the socket answer.
 //!
 //! # Queues that are full
@@ -43,18 +44,23 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 pub use settings::{Features, First, RingSettings};
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-/// The `user_data` of what nobody waits for. Flights are never at such addresses.
-const IGNORED: u64 = 0;
-
-/// The `user_data` of the poll on the notifier.
+/// The `user_data` of the poll on the notifier. Flights are never at such addresses.
 const NOTIFIER: u64 = 1;
+
+/// Marks the `user_data` of a cancellation; the rest is that of what it ends. Flights stand at multiples of 16.
+const CANCELS: u64 = 4;
 
 /// The longest wait that is asked of the kernel, which refuses what its clock cannot hold. A wait may return early.
 const LONGEST: Duration = Duration::from_secs(1_000_000);
+
+/// How many calls of one thread may block in the kernel at a time; beyond that they wait in line. Left to itself the kernel has as many threads for them as the ring has entries, and at most
+/// four for each processor: so few that some opens of FIFOs whose other ends nobody opens would hold up every other call on files.
+const CALLS_THAT_WAIT: u32 = 512;
 
 /// How long a wait pauses when the kernel has no memory for requests.
 const OUT_OF_MEMORY: Duration = Duration::from_millis(1);
@@ -69,8 +75,10 @@ pub struct Ring {
     begun: bool,
     /// Submissions whose completion has not been taken, the driver's own aside.
     in_flight: usize,
-    /// Cancellations that found no room yet.
+    /// Cancellations that found no room yet, or have to be repeated.
     cancels: Vec<u64>,
+    /// The addresses of flights that are under way and were asked to end.
+    ending: HashSet<u64>,
     /// Whether the notifier's poll has to be submitted.
     unarmed: bool,
     /// Whether a notification has been taken that has not ended a wait yet.
@@ -122,6 +130,7 @@ impl Ring {
             begun: false,
             in_flight: 0,
             cancels: Vec::new(),
+            ending: HashSet::new(),
             unarmed: false,
             notified: false,
             early: Vec::new(),
@@ -150,6 +159,8 @@ impl Ring {
         if self.features.single_issuer {
             self.ring.submitter().register_enable_rings()?;
         }
+        // Kernels before 5.15 know nothing of it, and none needs it.
+        let _ = self.ring.submitter().register_iowq_max_workers(&mut [CALLS_THAT_WAIT, 0]);
         self.begun = true;
         Ok(())
     }
@@ -193,7 +204,7 @@ impl Ring {
         };
         let mut entry = None;
         if !attempt {
-            let hints = Hints { poll_first: self.features.poll_first && source.seems_drained(direction) };
+            let hints = self.hints(source.seems_drained(direction));
             entry = op.entry(fd, hints);
             // What cannot be handed over has to be begun by a call.
             attempt = entry.is_none();
@@ -208,13 +219,18 @@ impl Ring {
                 }
                 result => return done(result),
             }
-            entry = op.entry(fd, Hints { poll_first: self.features.poll_first });
+            entry = op.entry(fd, self.hints(true));
         }
         match entry {
             // SAFETY: what the entry points to is `op`'s, which stays as our caller promises.
             Some(entry) => unsafe { self.submit(entry, flight, Stage::UnderWay) },
             None => self.poll(fd, direction, flight),
         }
+    }
+
+    #[inline]
+    fn hints(&self, seems_drained: bool) -> Hints {
+        Hints { poll_first: self.features.poll_first && seems_drained, submit: self.first == First::Submit }
     }
 
     /// Asks for readiness instead of handing the operation over.
@@ -266,6 +282,7 @@ impl Ring {
     /// Asks the kernel to end an operation early. Its completion is still to come.
     pub(crate) fn cancel(&mut self, flight: &Flight) -> Cancel {
         if matches!(flight.stage(), Stage::UnderWay | Stage::Polling) {
+            self.ending.insert(address(flight));
             self.cancels.push(address(flight));
             self.push_cancels();
         }
@@ -273,16 +290,16 @@ impl Ring {
     }
 
     fn push_cancels(&mut self) {
-        while let Some(&target) = self.cancels.last() {
-            let mut entry = opcode::AsyncCancel::new(target).build().user_data(IGNORED);
+        while let Some(target) = self.cancels.pop() {
+            let mut entry = opcode::AsyncCancel::new(target).build().user_data(target | CANCELS);
             if self.features.skip_success {
                 entry = entry.flags(Flags::SKIP_SUCCESS);
             }
             // SAFETY: the entry points to nothing; its target is a number to look for.
             if unsafe { self.push(&entry) }.is_err() {
+                self.cancels.push(target);
                 return;
             }
-            self.cancels.pop();
         }
     }
 
@@ -349,13 +366,15 @@ impl Ring {
         if self.unarmed {
             self.arm()?;
         }
-        if !self.cancels.is_empty() {
-            self.push_cancels();
-        }
         out.append(&mut self.early);
         self.reap(out);
-        // A notification that has been taken, now or outside of a wait, is what this wait would have been ended by.
-        let is_over = std::mem::take(&mut self.notified) || !out.is_empty();
+        // Behind the reaping, which finds those that have to be repeated.
+        if !self.cancels.is_empty() {
+            self.push_cancels();
+            out.append(&mut self.early);
+        }
+        // A notification that has been taken, now or outside of a wait, is what this wait would have been ended by. A cancellation without room goes out with the next.
+        let is_over = std::mem::take(&mut self.notified) || !out.is_empty() || !self.cancels.is_empty();
         if !is_over && timeout.is_none_or(|timeout| !timeout.is_zero()) {
             self.enter(1, timeout)?;
         } else if self.needs_entering() {
@@ -365,6 +384,12 @@ impl Ring {
         }
         self.reap(out);
         self.notified = false;
+        if !self.cancels.is_empty() {
+            // Who polls the ring's descriptor hears of nothing that has not been submitted.
+            self.push_cancels();
+            out.append(&mut self.early);
+            self.enter(0, None)?;
+        }
         Ok(())
     }
 
@@ -409,7 +434,6 @@ impl Ring {
         let mut disarmed = false;
         for completion in self.ring.completion() {
             match completion.user_data() {
-                IGNORED => {}
                 NOTIFIER => {
                     self.notified = true;
                     disarmed |= !cqueue::more(completion.flags());
@@ -419,8 +443,19 @@ impl Ring {
                     let last = self.requests.land(user_data, answer, &mut self.cancels, out);
                     landed += usize::from(last);
                 }
+                // Whose own answer has come is not ending any more.
+                user_data if user_data & CANCELS != 0 => {
+                    let target = user_data & !CANCELS;
+                    let missed = completion.result() == -libc::ENOENT;
+                    if missed && (self.ending.contains(&target) || self.requests.is_ending(target)) {
+                        self.cancels.push(target);
+                    }
+                }
                 address => {
                     landed += 1;
+                    if !self.ending.is_empty() {
+                        self.ending.remove(&address);
+                    }
                     let answer = Answer { result: completion.result(), flags: completion.flags() };
                     // SAFETY: the address of a flight was submitted (`submit`), and it stays in its place until this completion; each submission
                     // has one completion. It belongs to this thread, and is only ever shared.

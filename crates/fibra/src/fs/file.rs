@@ -5,6 +5,7 @@ use super::cached::{self, Description};
 use crate::blocking::{run, run_apart};
 use crate::call;
 use fibra_driver::{Call, op};
+use rustix::io::Errno;
 use std::fmt;
 use std::fs::{FileTimes, Metadata, Permissions, TryLockError};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
@@ -252,16 +253,18 @@ impl File {
         run(|| self.std.unlock())
     }
 
+    /// Sends what is at the file's position to a socket in non-blocking mode: as many bytes as that takes, and at most `limit`.
+    pub(crate) fn send_to(&self, socket: BorrowedFd<'_>, limit: usize) -> Result<usize, Errno> {
+        self.at_position(|file| rustix::fs::sendfile(socket, file, None, limit))
+    }
+
     /// Makes a call at a place of its own: by a ring, if the file has places.
     fn at_place<C: Call<Output = usize> + Send>(&self, mut call: C) -> io::Result<usize> {
         if self.description.has_places(&self.std) { call::make(call) } else { run(|| call.call()) }
     }
 
     /// Makes a call that uses the file's position, where it may block.
-    fn at_position<T: Send>(
-        &self,
-        call: impl FnOnce(&std::fs::File) -> io::Result<T> + Send,
-    ) -> io::Result<T> {
+    fn at_position<T: Send>(&self, call: impl FnOnce(&std::fs::File) -> T + Send) -> T {
         run(|| {
             let _slow = self.description.position.slow();
             call(&self.std)

@@ -33,8 +33,9 @@
 //! * Dropping a [`File`] closes its descriptor in place. On a local file system that is quick, unless it was the last name of a
 //!   large file; network file systems may write back first. [`File::close`] takes it elsewhere, and reports errors.
 //! * The methods of [`std::path::Path`] (`exists`, `metadata`, …) are std's and block the worker: use [`exists`] and [`metadata`].
-//! * A call that waits for somebody else (opening a named pipe, reading from a terminal) holds a thread of the pool for as long as that
-//!   takes. [`File::lock`] does not: it waits on a thread of its own.
+//! * A call that waits for somebody else (opening a named pipe, reading from a terminal) holds a thread for as long as that takes: of the pool, or of the kernel where there is a
+//!   ring, which has as many for each worker, 512 (before Linux 5.15 no more than four for each processor). When all are held, other calls wait for one of them.
+//!   [`File::lock`] holds none: it waits on a thread of its own.
 //!
 //! A call that is under way on the pool ends neither with a request to stop nor with its runtime.
 

@@ -82,6 +82,25 @@ impl<S: AsFd, M: Mode> Handle<S, M> {
     }
 }
 
+/// A stream socket of either kind, for what does not care which.
+#[derive(Clone, Copy, Debug)]
+pub struct Socket<'a> {
+    pub(super) source: &'a Source,
+    pub(super) fd: BorrowedFd<'a>,
+}
+
+impl<'a> Socket<'a> {
+    /// Its descriptor.
+    pub(crate) fn fd(self) -> BorrowedFd<'a> {
+        self.fd
+    }
+
+    /// Runs an operation on it.
+    pub(crate) fn run<O: fibra_driver::Operation>(self, mut op: O) -> io::Result<O::Output> {
+        super::operation::run(self.source, self.fd, &mut op)
+    }
+}
+
 /// Checks a timeout as std does.
 pub(super) fn check_timeout(timeout: Option<Duration>) -> io::Result<()> {
     if timeout.is_some_and(|timeout| timeout.is_zero()) {
@@ -107,7 +126,7 @@ macro_rules! socket {
             /// [`WouldBlock`](io::ErrorKind::WouldBlock) where they would have to wait.
             ///
             /// This is the mode of the library's operations, on this handle and its [clones](Self::try_clone), and not that of the descriptor,
-            /// which stays as the library needs it: in blocking mode, and for listeners in non-blocking mode. Who uses the descriptor itself,
+            /// which stays as the library needs it: in blocking mode, and in non-blocking mode for listeners, and while it is [copied](crate::io) from or to. Who uses the descriptor itself,
             /// through [`as_raw_fd`](AsRawFd::as_raw_fd), finds it so. The descriptor gets this mode when the socket is converted to std's.
             ///
             /// # Errors
@@ -281,6 +300,13 @@ macro_rules! try_read {
 /// `Read` and `Write` of a stream, by value and by reference.
 macro_rules! stream {
     ($type:ident, $receive:ident) => {
+        impl $type {
+            /// For what does not care which kind it is.
+            pub(crate) fn socket(&self) -> crate::net::Socket<'_> {
+                crate::net::Socket { source: &self.0.source, fd: self.0.fd() }
+            }
+        }
+
         impl io::Read for &$type {
             #[inline]
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -38,6 +38,8 @@ mod unix;
 
 pub use address::ToSocketAddrs;
 pub use ahead::IncomingAhead;
+pub(crate) use handle::Socket;
+pub(crate) use mode::Nonblocking;
 pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
 };

@@ -4,6 +4,8 @@
 //! are in non-blocking mode for as long as anything here accepts from them. The mode belongs to the open file, which several listeners may have, clones
 //! of each other or not (a duplicated descriptor may come in by itself). So they are counted, and the last one to leave puts the mode
 //! back.
+//!
+//! Nor do `splice(2)` and `sendfile(2)` know one, so the same goes for streams for as long as something is copied from or to them.
 
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
@@ -36,12 +38,74 @@ impl Mode for Unused {
     }
 
     fn leave(self, fd: BorrowedFd<'_>, nonblocking: bool) {
-        let _ = rustix::io::ioctl_fionbio(fd, nonblocking);
+        let mut copied = copied();
+        // While it is copied from or to, by a clone, it keeps the mode for that, and gets this one afterwards.
+        let copy = if copied.is_empty() { None } else { copied.get_mut(&id(fd)) };
+        match copy {
+            Some(copy) => copy.afterwards = nonblocking,
+            None => drop(rustix::io::ioctl_fionbio(fd, nonblocking)),
+        }
+    }
+}
+
+/// A stream that is copied from or to, in non-blocking mode: see [`crate::io`].
+#[derive(Debug)]
+pub(crate) struct Nonblocking<'a>(BorrowedFd<'a>);
+
+/// How many copies there are from and to an open file, and the mode that it had before.
+#[derive(Debug)]
+struct Copied {
+    copies: usize,
+    afterwards: bool,
+}
+
+/// The streams that are copied from or to.
+static COPIED: Mutex<BTreeMap<Id, Copied>> = Mutex::new(BTreeMap::new());
+
+fn copied() -> MutexGuard<'static, BTreeMap<Id, Copied>> {
+    COPIED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Nonblocking<'_> {
+    /// Counts one copy more.
+    pub(crate) fn enter(fd: BorrowedFd<'_>) -> Nonblocking<'_> {
+        copied()
+            .entry(id(fd))
+            .or_insert_with(|| {
+                // Under the lock, so that nobody who leaves undoes it.
+                let afterwards = Unused::is_nonblocking(fd);
+                let _ = rustix::io::ioctl_fionbio(fd, true);
+                Copied { copies: 0, afterwards }
+            })
+            .copies += 1;
+        Nonblocking(fd)
+    }
+
+    /// Counts one copy less; after the last one the mode is that from before.
+    pub(crate) fn leave(fd: BorrowedFd<'_>) {
+        let (mut copied, id) = (copied(), id(fd));
+        let Some(copy) = copied.get_mut(&id) else { return };
+        copy.copies -= 1;
+        if copy.copies == 0 {
+            let _ = rustix::io::ioctl_fionbio(fd, copy.afterwards);
+            copied.remove(&id);
+        }
+    }
+}
+
+impl Drop for Nonblocking<'_> {
+    fn drop(&mut self) {
+        Nonblocking::leave(self.0);
     }
 }
 
 /// Device and number of an open socket.
 type Id = (u64, u64);
+
+fn id(fd: BorrowedFd<'_>) -> Id {
+    // It cannot fail on an open descriptor.
+    rustix::fs::fstat(fd).map_or((0, 0), |stat| (stat.st_dev, stat.st_ino))
+}
 
 /// How many listeners of the library there are on each open file.
 static LISTENERS: Mutex<BTreeMap<Id, usize>> = Mutex::new(BTreeMap::new());
@@ -72,8 +136,7 @@ impl Listening {
 
 impl Mode for Listening {
     fn enter(fd: BorrowedFd<'_>) -> Listening {
-        // It cannot fail on an open descriptor.
-        let id = rustix::fs::fstat(fd).map_or((0, 0), |stat| (stat.st_dev, stat.st_ino));
+        let id = id(fd);
         let mut listeners = listeners();
         *listeners.entry(id).or_default() += 1;
         // Under the lock, so that nobody who leaves undoes it.

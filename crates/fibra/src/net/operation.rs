@@ -154,12 +154,6 @@ fn note<O: Operation>(op: &O, fd: BorrowedFd<'_>) {
     park::waits_for(kind, fd.as_raw_fd() as usize);
 }
 
-/// How long the kernel is given to cancel an operation before it is asked again.
-///
-/// Once is not always enough: with several receives of one socket it has been seen (Linux 6.18, packets that come at the moment of the timeout) that a cancellation was over, and the receive
-/// waited on as if there had been none. (It looks as if it had been woken by a packet that another one got, and began to wait anew.) Asked again, it ends.
-const ASK_AGAIN: Duration = Duration::from_millis(2);
-
 /// The wait is over before the operation.
 #[cold]
 fn leave<O: Operation>(
@@ -171,15 +165,11 @@ fn leave<O: Operation>(
     reason: Reason,
 ) -> io::Result<O::Output> {
     let in_flight = or_abort(|| {
-        let cancel = || worker.with_driver(|driver| driver.cancel(source, op.direction(), flight));
-        let in_flight = cancel() == Cancel::InFlight;
-        if in_flight {
-            while park::park_shielded(worker.core.now().checked_add(ASK_AGAIN)) != Reason::Woken {
-                // In flight as before.
-                let _ = cancel();
-            }
+        let cancel = worker.with_driver(|driver| driver.cancel(source, op.direction(), flight));
+        if cancel == Cancel::InFlight {
+            park::park_until_woken();
         }
-        in_flight
+        cancel == Cancel::InFlight
     });
     if in_flight {
         op.woken();

@@ -228,7 +228,9 @@ impl Server {
             Ok(None) => {}
             Err(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
                 // Nothing was there when it was cancelled.
-                Some(Errno::CANCELED | Errno::INTR) => guest.conversation.drained(),
+                Some(Errno::CANCELED) => guest.conversation.drained(),
+                // Which tells nothing of what is there: it begins anew.
+                Some(Errno::INTR) => {}
                 // All buffers were in use; by now they have been given back.
                 Some(Errno::NOBUFS | Errno::AGAIN) => {}
                 _ => return self.fail(key, &error),
