@@ -291,6 +291,10 @@ impl Ring {
 
     fn push_cancels(&mut self) {
         while let Some(target) = self.cancels.pop() {
+            // Its answer may have come while there was no room, and its address may be another's by now.
+            if !self.ending.contains(&target) && !self.requests.is_ending(target) {
+                continue;
+            }
             let mut entry = opcode::AsyncCancel::new(target).build().user_data(target | CANCELS);
             if self.features.skip_success {
                 entry = entry.flags(Flags::SKIP_SUCCESS);

@@ -293,7 +293,8 @@ impl Server {
                     true => self.seat(socket),
                     false => self.reception.lobby.push_back(socket),
                 }
-                if !self.reserve() && more {
+                // At the end it was cancelled before; but a cancellation misses a request that is about to accept.
+                if more && (!self.reserve() || self.reception.listener.is_none()) {
                     self.ring.cancel_accept();
                 }
             }
