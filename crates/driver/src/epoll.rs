@@ -163,6 +163,13 @@ impl Epoll {
         self.table.len() > self.free.len() || matches!(&self.files, Files::Ring(ring) if ring.has_work())
     }
 
+    pub(crate) fn has_unsubmitted(&mut self) -> bool {
+        match &mut self.files {
+            Files::Ring(ring) => ring.has_unsubmitted(),
+            Files::Unmade(_) | Files::Impossible(_) => false,
+        }
+    }
+
     /// The ring for calls on files, if there can be one.
     #[inline]
     pub(crate) fn ring(&mut self) -> Option<&mut Ring> {

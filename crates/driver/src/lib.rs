@@ -277,6 +277,15 @@ impl Driver {
         }
     }
 
+    /// Whether something has been handed to a ring that only the next [`wait`](Self::wait) submits.
+    #[inline]
+    pub fn has_unsubmitted(&mut self) -> bool {
+        match self {
+            Driver::Epoll(driver) => driver.has_unsubmitted(),
+            Driver::Uring(driver) => driver.has_unsubmitted(),
+        }
+    }
+
     /// Ends the driver: every token that still waits on one of its descriptors is appended to `out`, so that its owner
     /// can go on with another driver. A ring has none, since whoever has an operation in it belongs to its worker; but it closes what it has accepted ahead for nobody.
     pub fn close(&mut self, out: &mut Vec<Completion>) {

@@ -302,6 +302,97 @@ fn copying_ends_when_one_of_the_sockets_is_closed() {
     });
 }
 
+/// Whatever is closed, and when: what has been moved is known, so that what comes of another origin is neither mixed up with it nor left behind.
+#[test]
+fn closing_in_the_middle_puts_nothing_out_of_step() {
+    on_workers(BOTH, || {
+        let random = Random::seeded();
+        for _ in 0..200 {
+            let ((mut source, from), (to, mut sink)) = (tcp_pair(), tcp_pair());
+            let closer = from.try_clone().unwrap();
+            source.write_all(&[b'1'; 1000]).unwrap();
+            let mut transfer = Transfer::new();
+            let turns = random.below(40);
+            let closing = fibra::spawn(move || {
+                (0..turns).for_each(|_| fibra::yield_now());
+                closer.close();
+            });
+            let error = transfer.copy(&mut &from, &mut &to).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotConnected);
+            closing.join().unwrap();
+            let first = transfer.copied() + transfer.pending() as u64;
+            assert!(first == 0 || first == 1000, "{first}");
+            let (mut source, from) = tcp_pair();
+            source.write_all(&[b'2'; 1000]).unwrap();
+            drop(source);
+            transfer.copy(&mut &from, &mut &to).unwrap();
+            assert_eq!((transfer.copied(), transfer.pending()), (first + 1000, 0));
+            drop(to);
+            let mut all = Vec::new();
+            sink.read_to_end(&mut all).unwrap();
+            let expected = [vec![b'1'; first as usize], vec![b'2'; 1000]].concat();
+            assert!(all == expected, "{} bytes instead of {}", all.len(), expected.len());
+        }
+    });
+}
+
+/// A splice stops before urgent data for ever, where a read steps over it; and at the end of the stream it says that there is no more, though there is.
+#[test]
+fn bytes_behind_urgent_data_are_copied() {
+    on_workers(BOTH, || {
+        for (is_late, on_thread) in [(false, false), (true, false), (false, true), (true, true)] {
+            let ((mut source, from), (to, mut sink)) = (tcp_pair(), tcp_pair());
+            source.set_nodelay(true).unwrap();
+            let copying = move || copy(&mut &from, &mut &to).unwrap();
+            let copying: Box<dyn FnOnce() -> u64> = if on_thread {
+                let thread = fibra::thread::spawn(copying);
+                Box::new(|| thread.join().unwrap())
+            } else {
+                let coroutine = fibra::spawn(copying);
+                Box::new(|| coroutine.join().unwrap())
+            };
+            let pause = || {
+                if is_late {
+                    fibra::sleep(Duration::from_millis(5))
+                }
+            };
+            pause();
+            source.write_all(b"before").unwrap();
+            pause();
+            rustix::net::send(&source, b"!", rustix::net::SendFlags::OOB).unwrap();
+            pause();
+            source.write_all(b"behind").unwrap();
+            pause();
+            drop(source);
+            assert_eq!(copying(), 12);
+            let mut text = String::new();
+            sink.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "beforebehind");
+        }
+    });
+}
+
+#[test]
+fn duplicate_that_comes_in_while_it_is_copied_from_waits_as_ever() {
+    on_workers(BOTH, || {
+        let ((mut source, from), (to, _sink)) = (tcp_pair(), tcp_pair());
+        fibra::scope(|scope| {
+            let copying = scope.spawn(|| copy(&mut (&from).take(1), &mut &to));
+            let watch = duplicate(&from);
+            while !is_nonblocking(&watch) {
+                fibra::yield_now();
+            }
+            let other = TcpStream::from(duplicate(&from));
+            source.write_all(b"x").unwrap();
+            copying.join().unwrap().unwrap();
+            let reading = scope.spawn(move || (&other).read(&mut [0; 8]));
+            network::let_others_wait();
+            source.write_all(b"yz").unwrap();
+            assert_eq!(reading.join().unwrap().unwrap(), 2);
+        });
+    });
+}
+
 /// The mode is the open file's, which the clone has too.
 #[test]
 fn socket_that_goes_to_std_while_a_clone_is_copied_gets_its_mode_afterwards() {

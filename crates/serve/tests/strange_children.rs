@@ -1,6 +1,7 @@
 //! The models that fork reap their own children and nobody else's: a program that has children of its own, and serves, hears what became of them.
 
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ fn children_that_are_not_the_servers_are_left_for_their_owner(model: Model) {
     };
     // This one has ended when the server begins to reap, and stands first from then on.
     let mut before = shell("exit 7");
+    // Nor does one stand in the way that died of a signal of which few know.
+    let mut killed = shell("kill -35 $$");
     // SIGCHLD rings for it, and for the workers, before the server is told to stop.
     let mut meanwhile = None;
     let summary = serve(model, options, |started| {
@@ -44,6 +47,7 @@ fn children_that_are_not_the_servers_are_left_for_their_owner(model: Model) {
     assert_eq!(summary.accepted, 3, "{model:?}");
     let mut meanwhile = meanwhile.expect("the server has started");
     assert_eq!(before.wait().expect("its status is there").code(), Some(7), "{model:?}");
+    assert_eq!(killed.wait().expect("its status is there").signal(), Some(35), "{model:?}");
     assert_eq!(meanwhile.wait().expect("its status is there").code(), Some(9), "{model:?}");
     // And nobody of the server's is left: not even a zombie.
     let children = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));

@@ -16,11 +16,13 @@ use crate::Direction;
 use io_uring::opcode;
 use io_uring::squeue::Entry;
 use io_uring::types::Fd;
+use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Moves bytes between a socket and a pipe; the output is how many, 0 at the end of what comes in.
+/// Moves bytes between a socket and a pipe; the output is how many. `Some(0)` is the end of what comes in, unless urgent data of TCP stands before more: a splice does not step over that, as a receive does. `None` says
+/// that it stands there (or has stood there a moment ago).
 #[derive(Debug)]
 pub struct Splice<'a> {
     pipe: BorrowedFd<'a>,
@@ -51,20 +53,25 @@ impl<'a> Splice<'a> {
     }
 }
 
+/// Whether a receive would have something.
+fn has_something(fd: BorrowedFd<'_>) -> bool {
+    rustix::net::recv(fd, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok_and(|(count, _)| count > 0)
+}
+
 /// Fewer bytes than asked for tell nothing of the socket: the pipe may have had no more room, and before Linux 6.5 a signal ends a splice that has moved some.
-fn moved(count: usize) -> Attempt<usize> {
-    Attempt { value: count, drained: false }
+fn moved(count: usize) -> Attempt<Option<usize>> {
+    Attempt { value: Some(count), drained: false }
 }
 
 // SAFETY: the entry points to nothing, and the pipe is borrowed, so open.
 unsafe impl Operation for Splice<'_> {
-    type Output = usize;
+    type Output = Option<usize>;
 
     fn direction(&self) -> Direction {
         self.direction
     }
 
-    fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<usize>> {
+    fn attempt(&mut self, fd: BorrowedFd<'_>) -> io::Result<Attempt<Option<usize>>> {
         let (from, to) = self.ends(fd);
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         let count = uninterrupted(|| rustix::pipe::splice(from, None, to, None, self.length, flags))?;
@@ -84,7 +91,11 @@ unsafe impl Operation for Splice<'_> {
         Some(entry)
     }
 
-    fn completed(&mut self, result: rustix::io::Result<u32>) -> io::Result<Attempt<usize>> {
+    fn end(&mut self, fd: BorrowedFd<'_>) -> Option<io::Result<Option<usize>>> {
+        (self.direction == Direction::Read && has_something(fd)).then_some(Ok(None))
+    }
+
+    fn completed(&mut self, result: rustix::io::Result<u32>) -> io::Result<Attempt<Option<usize>>> {
         /// `ERESTARTSYS`, the kernel's own "interrupted", which the ring's other operations translate (seen on Linux 6.18).
         const RESTART: i32 = 512;
         match result {

@@ -397,6 +397,12 @@ impl Ring {
         Ok(())
     }
 
+    /// Whether entries, or cancellations that found no room, wait for the next [`wait`](Self::wait).
+    #[inline]
+    pub(crate) fn has_unsubmitted(&mut self) -> bool {
+        !self.cancels.is_empty() || !self.ring.submission().is_empty()
+    }
+
     /// Whether the kernel has to be entered though nobody waits.
     #[inline]
     fn needs_entering(&mut self) -> bool {

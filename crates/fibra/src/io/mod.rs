@@ -31,7 +31,7 @@
 //! ```text
 //!  from a socket:  socket ──splice──▶ pipe ──splice──▶ socket        the pipe is filled only when it is empty
 //!  from a file:    file ───────────sendfile──────────▶ socket        on the blocking pool; what the socket does not take stays in the file
-//!  else:           any ────read───▶ buffer ──write───▶ socket        no descriptors left for a pipe; a file without places; filled only when it is empty
+//!  else:           any ────read───▶ buffer ──write───▶ socket        no descriptors left for a pipe; a file without places; urgent data in the way; filled only when it is empty
 //! ```
 //!
 //! A wait that ends early (a timeout, a request to stop, an error) is either for the origin, and then the pipe is empty and nothing has been taken that was not handed on; or for

@@ -124,7 +124,8 @@ impl Transfer {
     fn deliver(&mut self, to: Socket<'_>) -> io::Result<()> {
         while let Some(pipe) = self.pipe.as_ref().filter(|_| self.in_pipe > 0) {
             let count = to.run(op::Splice::out_of_pipe(pipe.read.as_fd(), self.in_pipe))?;
-            self.in_pipe -= some(count)?;
+            let count = some(count.unwrap_or(0))?;
+            self.in_pipe -= count;
             self.copied += count as u64;
         }
         while !self.buffer.is_empty() {
@@ -139,9 +140,13 @@ impl Transfer {
     fn take(&mut self, from: Socket<'_>, limit: u64) -> io::Result<u64> {
         let Some(pipe) = self.pipe()? else {
             // Right for a stream of either kind.
-            return self.take_into_buffer(limit, |buffer| from.run(op::Receive::unix_stream(buffer)));
+            return self.take_into_buffer(limit, |buffer| from.receive(op::Receive::unix_stream(buffer)));
         };
-        let count = from.run(op::Splice::into_pipe(pipe.write.as_fd(), limit.min(AT_ONCE) as usize))?;
+        let moved = from.run(op::Splice::into_pipe(pipe.write.as_fd(), limit.min(AT_ONCE) as usize))?;
+        let Some(count) = moved.filter(|&count| count > 0) else {
+            // The end, or urgent data, behind which there may be more: a receive steps over it.
+            return self.take_into_buffer(limit, |buffer| from.receive(op::Receive::unix_stream(buffer)));
+        };
         if count >= SMALL && !std::mem::replace(&mut pipe.is_large, true) {
             // If that is not allowed it stays as it is.
             let _ = fcntl_setpipe_size(&pipe.write, LARGE);

@@ -95,9 +95,17 @@ impl<'a> Socket<'a> {
         self.fd
     }
 
-    /// Runs an operation on it.
+    /// Runs an operation on it. What it has moved is told, also if the socket was closed in that moment.
     pub(crate) fn run<O: fibra_driver::Operation>(self, mut op: O) -> io::Result<O::Output> {
-        super::operation::run(self.source, self.fd, &mut op)
+        super::operation::run_to_its_result(self.source, self.fd, &mut op)
+    }
+
+    /// The same of a receive; an end that comes of `close` is told as such.
+    pub(crate) fn receive<O: fibra_driver::Operation<Output = usize>>(self, op: O) -> io::Result<usize> {
+        match self.run(op) {
+            Ok(0) if self.source.is_closed() => Err(fibra_driver::op::closed_error()),
+            result => result,
+        }
     }
 }
 

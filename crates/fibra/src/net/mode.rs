@@ -34,7 +34,10 @@ impl Mode for Unused {
     }
 
     fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
-        rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
+        let copied = copied();
+        // A duplicate of what is copied from or to: that is not its user's doing.
+        let copy = if copied.is_empty() { None } else { copied.get(&id(fd)) };
+        copy.map_or_else(|| mode(fd), |copy| copy.afterwards)
     }
 
     fn leave(self, fd: BorrowedFd<'_>, nonblocking: bool) {
@@ -73,7 +76,7 @@ impl Nonblocking<'_> {
             .entry(id(fd))
             .or_insert_with(|| {
                 // Under the lock, so that nobody who leaves undoes it.
-                let afterwards = Unused::is_nonblocking(fd);
+                let afterwards = mode(fd);
                 let _ = rustix::io::ioctl_fionbio(fd, true);
                 Copied { copies: 0, afterwards }
             })
@@ -97,6 +100,11 @@ impl Drop for Nonblocking<'_> {
     fn drop(&mut self) {
         Nonblocking::leave(self.0);
     }
+}
+
+/// Whether the open file is in non-blocking mode.
+fn mode(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
 }
 
 /// Device and number of an open socket.

@@ -33,6 +33,16 @@ pub(crate) fn run<O: Operation>(source: &Source, fd: BorrowedFd<'_>, op: &mut O)
     run_for(source, fd, op, source.timeout(op.direction()))
 }
 
+/// The same, for who has to know what an operation has done: its result counts, whatever is closed meanwhile.
+pub(super) fn run_to_its_result<O: Operation>(
+    source: &Source,
+    fd: BorrowedFd<'_>,
+    op: &mut O,
+) -> io::Result<O::Output> {
+    let result = run_open(source, fd, op, source.timeout(op.direction()));
+    if result.is_err() && source.is_closed() { Err(op::closed_error()) } else { result }
+}
+
 /// Runs `op` for at most `timeout`.
 #[inline]
 pub(crate) fn run_for<O: Operation>(

@@ -41,6 +41,7 @@ impl<T> fmt::Debug for Lock<T> {
 #[cfg_attr(loom, allow(dead_code))]
 mod futex_lock {
     use super::super::futex;
+    use super::super::spin;
     use super::super::sync::{AtomicU32, Ordering};
     use std::cell::UnsafeCell;
     use std::hint;
@@ -52,7 +53,7 @@ mod futex_lock {
     const AWAITED: u32 = 2;
 
     /// How often who finds it held looks again before it sleeps; for twice as long each time.
-    const LOOKS: u32 = if cfg!(loom) { 0 } else { 7 };
+    const LOOKS: u32 = 7;
 
     pub(crate) struct Lock<T> {
         word: AtomicU32,
@@ -92,7 +93,8 @@ mod futex_lock {
 
         #[cold]
         fn lock_slowly(&self) {
-            for look in 0..LOOKS {
+            let looks = if spin::is_worthwhile() { LOOKS } else { 0 };
+            for look in 0..looks {
                 for _ in 0..1 << look {
                     hint::spin_loop();
                 }

@@ -304,7 +304,8 @@ fn sleep_thread(task: TaskPtr, deadline: Option<Instant>) -> Reason {
     // SAFETY: the running context is alive.
     let header = unsafe { task.header() };
     let state = &header.state;
-    if spin::until(|| !state.is_parked()) {
+    let is_soon = |deadline: Instant| deadline < Instant::now() + spin::LONG;
+    if !deadline.is_some_and(is_soon) && spin::until(|| !state.is_parked()) {
         return state.reason();
     }
     let simulation = header.simulation();
@@ -347,9 +348,14 @@ pub(crate) unsafe fn signal(task: TaskPtr, signal: Signal) {
         // The thread may run on, and end, as soon as its word changes; the futex call comes after that.
         // SAFETY: it is alive now.
         let thread = unsafe { task.add_ref() };
-        if header.state.wake_thread(signal) {
-            thread.header().simulation().inspect(|core| virtual_time::hold(core));
-            futex::wake(thread.header().state.word());
+        let thread = thread.header();
+        // Before the word changes: from then on the thread runs, and may count this hold off.
+        let simulation = thread.simulation();
+        simulation.inspect(|core| virtual_time::hold(core));
+        if thread.state.wake_thread(signal) {
+            futex::wake(thread.state.word());
+        } else {
+            simulation.inspect(|core| virtual_time::let_go(core));
         }
         return;
     }

@@ -25,7 +25,7 @@
 //! the context into its worker's queue ([`Wake::Enqueue`]), and its reason is the one that counts. A signal that comes when the context does
 //! not sleep leaves its bit for the next `prepare`; only a timeout leaves none, for its wait is over.
 //!
-//! An OS thread that has prepared to sleep first looks at its word for a while ([`State::parked`]), and only then goes to sleep in the kernel
+//! An OS thread that has prepared to sleep first looks at its word for a while ([`State::is_parked`]), and only then goes to sleep in the kernel
 //! ([`State::fall_asleep`]). Who ends the sleep before that has nothing more to do. The kernel compares the word with what `fall_asleep` has left in it, so
 //! a wake-up between the two is not slept over.
 //!

@@ -63,11 +63,11 @@ pub(super) fn reap<I: IntoIterator<Item = Pid>>(
 ) -> Vec<(Pid, WaitStatus)> {
     let mut ended = Vec::new();
     while let Some(first) = first_ended() {
-        if !is_ours(first) {
+        let Some(first) = first.filter(|&first| is_ours(first)) else {
             // Those that are reaped already are nobody's children any more.
             ended.extend(ours().into_iter().filter_map(|pid| reaped(pid, WaitOptions::NOHANG)));
             break;
-        }
+        };
         match reaped(first, WaitOptions::NOHANG) {
             Some(one) => ended.push(one),
             None => break,
@@ -76,15 +76,17 @@ pub(super) fn reap<I: IntoIterator<Item = Pid>>(
     ended
 }
 
-/// A child that has ended and was not reaped, if there is one: it may be anybody's.
-fn first_ended() -> Option<Pid> {
+/// A child that has ended and was not reaped, if there is one: it may be anybody's. It may also be one of which is not told who it is (`nix` knows no
+/// real-time signals, of which it may have died).
+fn first_ended() -> Option<Option<Pid>> {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
         match waitid(Id::All, look) {
-            Ok(status) => return Pid::from_raw(status.pid()?.as_raw()),
+            Ok(status) => return Some(Pid::from_raw(status.pid()?.as_raw())),
             Err(Errno::EINTR) => {}
             // There are no children.
-            Err(_) => return None,
+            Err(Errno::ECHILD) => return None,
+            Err(_) => return Some(None),
         }
     }
 }
