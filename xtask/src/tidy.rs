@@ -43,6 +43,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/fibra/src/scheduler/runtime.rs",
     "crates/fibra/src/scheduler/started.rs",
     "crates/fibra/src/scheduler/task.rs",
+    "crates/fibra/src/scheduler/task/body.rs",
     "crates/fibra/src/scheduler/worker.rs",
     "crates/fibra/src/scheduler/worker/end.rs",
     "crates/fibra/src/scheduler/worker/standstill.rs",

@@ -21,7 +21,11 @@
 //! for one that has. A suspended coroutine that will never be resumed (its runtime is gone and it did not end) keeps its own
 //! reference for ever: its memory is never freed, so whatever points into its stack stays valid.
 //!
+//! The closure and the result are in [`body`], where their types are known.
+//!
 //! OS threads have a header too, without a coroutine: that is what makes every primitive work for both.
+
+mod body;
 
 use super::core::Core;
 use super::join_word::{Finish, Handle, JoinWord};
@@ -32,9 +36,11 @@ use super::sync::{AtomicU32, Ordering, fence};
 use super::waiting::Waiting;
 use super::watchers::{Callback, List, Outcome, WatchKey, Watchers};
 use super::worker::Pause;
-use crate::cancel::{self, Cancelled, Region};
+use crate::cancel::{self, Region};
 use crate::scope::Place;
 use crate::task_local::Locals;
+use body::VTable;
+pub(crate) use body::new_task;
 use fibra_context::{Coroutine, Yielder};
 use fibra_driver::Token;
 use fibra_driver::prefetch::prefetch;
@@ -111,19 +117,6 @@ unsafe impl Send for Header {}
 // SAFETY: as above.
 unsafe impl Sync for Header {}
 
-struct VTable {
-    /// Runs the closure and stores the result.
-    run: unsafe fn(TaskPtr),
-    /// Drops the closure of a task that never ran and stores `Cancelled`.
-    abandon: unsafe fn(TaskPtr),
-    /// Moves the result to `*mut thread::Result<T>`.
-    take: unsafe fn(TaskPtr, *mut ()),
-    /// Drops the result.
-    discard: unsafe fn(TaskPtr),
-    /// Frees the allocation, whose stage is empty by now.
-    free: unsafe fn(TaskPtr),
-}
-
 /// A task by address: no reference is counted. Whoever has one knows why the task is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskPtr(NonNull<Header>);
@@ -135,20 +128,6 @@ unsafe impl Sync for TaskPtr {}
 
 /// A counted reference to a task.
 pub(crate) struct TaskRef(TaskPtr);
-
-/// A task whose closure and result are of known types.
-#[repr(C)]
-struct Cell<F, T> {
-    header: Header,
-    stage: UnsafeCell<Stage<F, T>>,
-}
-
-enum Stage<F, T> {
-    Pending(F),
-    Running,
-    Done(thread::Result<T>),
-    Taken,
-}
 
 /// How a task is to be.
 #[derive(Default)]
@@ -203,77 +182,6 @@ fn next_id() -> u64 {
     })
 }
 
-impl<F, T> Cell<F, T>
-where
-    F: FnOnce() -> T,
-{
-    const VTABLE: VTable = VTable {
-        run: Self::run,
-        abandon: Self::abandon,
-        take: Self::take,
-        discard: Self::discard,
-        free: Self::free,
-    };
-
-    /// The stage of `task`.
-    ///
-    /// # Safety
-    /// `task` is a `Cell<F, T>` and the caller is the one who may touch its stage now.
-    unsafe fn stage<'a>(task: TaskPtr) -> &'a mut Stage<F, T> {
-        // SAFETY: `Cell` is `repr(C)` and begins with the header, and the header of this task was made as part of a
-        // `Cell<F, T>` (the vtable is chosen with it); exclusive access is the caller's contract.
-        unsafe { &mut *(*task.0.cast::<Self>().as_ptr()).stage.get() }
-    }
-
-    unsafe fn run(task: TaskPtr) {
-        // SAFETY: the worker runs a task once, and nobody else touches the stage before it is done.
-        let stage = unsafe { Self::stage(task) };
-        let Stage::Pending(body) = std::mem::replace(stage, Stage::Running) else {
-            unreachable!("a task is started once")
-        };
-        let result = catch_unwind(AssertUnwindSafe(body));
-        if let Err(payload) = &result {
-            let outcome = if payload.is::<Cancelled>() { Outcome::Cancelled } else { Outcome::Panicked };
-            // SAFETY: the task is alive, and its word does not say `DONE` before this worker has finished it.
-            unsafe { task.header() }.outcome.set(outcome);
-        }
-        // SAFETY: as above; the borrow before ended, since the body may have run for long.
-        let stage = unsafe { Self::stage(task) };
-        *stage = Stage::Done(result);
-    }
-
-    unsafe fn abandon(task: TaskPtr) {
-        // SAFETY: the worker (or whoever holds the task before it started) calls this instead of `run`.
-        let stage = unsafe { Self::stage(task) };
-        let body = std::mem::replace(stage, Stage::Done(Err(Box::new(Cancelled(())))));
-        // SAFETY: as in `run`.
-        unsafe { task.header() }.outcome.set(Outcome::Cancelled);
-        swallow(|| drop(body));
-    }
-
-    unsafe fn take(task: TaskPtr, result: *mut ()) {
-        // SAFETY: only the handle calls this, after the join word said `DONE`; acquire made the result visible.
-        let stage = unsafe { Self::stage(task) };
-        let Stage::Done(value) = std::mem::replace(stage, Stage::Taken) else {
-            panic!("the result was taken already: a future that was ready is not polled again, nor joined")
-        };
-        // SAFETY: the handle of a `Cell<_, T>` passes a pointer to room for a `thread::Result<T>`.
-        unsafe { result.cast::<thread::Result<T>>().write(value) };
-    }
-
-    unsafe fn discard(task: TaskPtr) {
-        // SAFETY: called once, by the handle or the finisher, as the join word decides.
-        let stage = unsafe { Self::stage(task) };
-        let stage = std::mem::replace(stage, Stage::Taken);
-        swallow(|| drop(stage));
-    }
-
-    unsafe fn free(task: TaskPtr) {
-        // SAFETY: the last reference is gone, so nobody can reach the allocation, which `new_task` made with `Box`.
-        drop(unsafe { Box::from_raw(task.0.cast::<Self>().as_ptr()) });
-    }
-}
-
 /// Runs a user's destructor or callback; a panic in it has been reported by the hook and goes no further.
 pub(crate) fn swallow(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
@@ -284,21 +192,6 @@ pub(crate) fn swallow(f: impl FnOnce()) {
 /// Tells a watcher. It may wait, also where the context has been asked to stop: the request is not about this.
 pub(crate) fn tell(callback: Callback, outcome: Outcome) {
     swallow(|| cancel::shield(|| callback(outcome)));
-}
-
-/// Makes a task with `references` to it, all of them the caller's: one comes back as a `TaskRef`, and each other has to be made
-/// of the address with [`TaskPtr::into_ref`].
-///
-/// # Safety
-/// `F` and `T` are kept alive by the caller until the task has ended and its result is gone, if they borrow; and the task runs on
-/// a thread that may own `F`.
-pub(crate) unsafe fn new_task<F, T>(settings: Settings, references: u32, body: F) -> TaskRef
-where
-    F: FnOnce() -> T,
-{
-    let header = Header::new(&Cell::<F, T>::VTABLE, settings, references);
-    let cell = Box::new(Cell { header, stage: UnsafeCell::new(Stage::<F, T>::Pending(body)) });
-    TaskRef(TaskPtr(NonNull::from(Box::leak(cell)).cast()))
 }
 
 /// The context of an OS thread.
