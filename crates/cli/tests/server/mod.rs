@@ -155,14 +155,23 @@ impl Server {
 
     /// How often its threads went to sleep so far.
     pub(crate) fn sleeps(&self) -> u64 {
+        let sleeps = self.of_threads("voluntary_ctxt_switches:");
+        sleeps.iter().map(|sleeps| sleeps.parse::<u64>().expect("a number")).sum()
+    }
+
+    /// Whether all its threads sleep: who has been woken does not, even before it has a core.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.of_threads("State:").iter().all(|state| state.starts_with('S'))
+    }
+
+    /// What the kernel says of each of its threads, behind this word.
+    fn of_threads(&self, word: &str) -> Vec<String> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the server lives");
         let of_task = |task: std::fs::DirEntry| {
             let status = std::fs::read_to_string(task.path().join("status")).ok()?;
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok())
+            Some(status.lines().find_map(|line| line.strip_prefix(word))?.trim().to_owned())
         };
-        tasks.filter_map(|task| of_task(task.ok()?)).sum()
+        tasks.filter_map(|task| of_task(task.ok()?)).collect()
     }
 
     /// How long it and its living children have computed so far, to a hundredth of a second.
