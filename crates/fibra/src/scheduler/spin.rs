@@ -4,6 +4,9 @@
 //! core is about to do is often done sooner than that; so who would sleep looks first, for about as long as the sleep would cost.
 //! On a machine with one core that is never worth it: nobody else runs meanwhile.
 //!
+//! Nobody offers his core to others meanwhile (`sched_yield`): on a machine that is busy with other programs whoever does so waits for all their slices, milliseconds, where one who has slept and is woken
+//! is let in at once.
+//!
 //! Two who pass something to and fro, and who both sleep each time, stay like that if each looks for less long than it takes the other to be woken (25 µs on a virtual machine of two cores): neither ever finds
 //! anything. So a worker that has a reason to look does so for longer than that ([`LONG`]), and rarely where it finds nothing.
 
@@ -12,17 +15,10 @@ use rustix::thread::sched_getaffinity;
 use std::cell::Cell;
 use std::hint;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often is looked, each time after twice as many pauses of the processor: 127 pauses, two to six microseconds.
 const LOOKS: u32 = 7;
-
-/// How often the core is offered to other threads then, with a look after each.
-const OFFERS: u32 = 3;
-
-/// An offered core that comes back after this time was taken.
-const TAKEN: Duration = Duration::from_micros(20);
 
 /// How long a worker looks that has a reason to.
 pub(super) const LONG: Duration = Duration::from_micros(50);
@@ -38,22 +34,7 @@ pub(crate) fn until(over: impl Fn() -> bool) -> bool {
         }
         (0..1 << look).for_each(|_| hint::spin_loop());
     }
-    for _ in 0..OFFERS {
-        if over() {
-            return true;
-        }
-        if !offer() {
-            break;
-        }
-    }
     over()
-}
-
-/// Offers the core to other threads. Whether none has taken it: where others want it, it is better to sleep.
-fn offer() -> bool {
-    let began = Instant::now();
-    thread::yield_now();
-    began.elapsed() < TAKEN
 }
 
 /// Looks on until so much time has passed.
@@ -65,9 +46,6 @@ fn until_after(patience: Duration, over: impl Fn() -> bool) -> bool {
             if over() {
                 return true;
             }
-        }
-        if !offer() {
-            break;
         }
     }
     over()
@@ -183,7 +161,7 @@ mod tests {
             // More looks than the short time has.
             let come = || {
                 looks.set(looks.get() + 1);
-                looks.get() > LOOKS + OFFERS + 3
+                looks.get() > LOOKS + 3
             };
             if lookout.is_expectant() && lookout.look(come) {
                 found += 1;
